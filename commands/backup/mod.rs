@@ -1,0 +1,50 @@
+//! `backup`: restore points, from their making to their end.
+
+mod cancel;
+mod chain;
+mod delete;
+mod list;
+mod protect;
+mod retry;
+mod show;
+mod start;
+mod tag;
+mod verify;
+mod watch;
+
+use cli::{App, Exit, Result};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Start(Box<start::Args>),
+    List(list::Args),
+    Show(show::Args),
+    Chain(chain::Args),
+    Watch(watch::Args),
+    Cancel(cancel::Args),
+    Retry(retry::Args),
+    Delete(delete::Args),
+    Verify(verify::Args),
+    Tag(tag::Args),
+    Protect(protect::Args),
+    Unprotect(protect::UnprotectArgs),
+}
+
+impl Command {
+    pub fn run(self, app: &App) -> Result<Exit> {
+        match self {
+            Command::Start(args) => args.run(app),
+            Command::List(args) => args.run(app),
+            Command::Show(args) => args.run(app),
+            Command::Chain(args) => args.run(app),
+            Command::Watch(args) => args.run(app),
+            Command::Cancel(args) => args.run(app),
+            Command::Retry(args) => args.run(app),
+            Command::Delete(args) => args.run(app),
+            Command::Verify(args) => args.run(app),
+            Command::Tag(args) => args.run(app),
+            Command::Protect(args) => args.run(app),
+            Command::Unprotect(args) => args.run(app),
+        }
+    }
+}

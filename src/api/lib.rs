@@ -1,0 +1,59 @@
+//! The hub's REST API as types: what goes over the wire, the closed list of error codes, and the client.
+//!
+//! The contract is `rest-api.md`: field names and routes may grow, none may be renamed. A type here is
+//! exactly one JSON shape; requests refuse fields they don't know, responses ignore them, so that an old
+//! client understands a newer hub. Ids and words are the `model`'s types: what doesn't hold its rules does
+//! not get past deserialisation on either side.
+//!
+//! Not here: routing and status lines (`server`), what the requests do (`hub`), how results are shown (`cli`).
+
+mod backup;
+mod caller;
+mod chain;
+mod client;
+mod code;
+mod doctor;
+mod error;
+mod job;
+pub mod legacy;
+mod query;
+mod repository;
+mod request;
+mod restore;
+mod schema;
+mod service;
+mod subset;
+mod telemetry;
+mod verify;
+mod vm;
+
+pub use backup::{
+    Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
+};
+pub use caller::{Caller, Role};
+pub use chain::{Chain, ChainPoint};
+pub use client::{
+    Client, ClientError, EventStream, InProcess, RequestBody, ResponseBody, Transport, TransportError,
+};
+pub use code::{ErrorCode, UnknownCode};
+pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};
+pub use error::{ApiError, ErrorBody};
+pub use job::{DiskProgress, JobAnswer, JobList, JobResult, JobView};
+pub use query::{
+    AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, VmQuery,
+};
+pub use repository::{
+    Check, CreateRepository, PatchRepository, Repository, RepositoryAnswer, RepositoryConfig,
+    RepositoryDeleted, RepositoryList, RepositoryStorage, ScanReport, StorageAnswer, TestReport,
+    TestRepository,
+};
+pub use request::{PatchBackup, StartBackup, VerifyRequest};
+pub use restore::{RestoreDisk, RestoreReport};
+pub use service::{DebugData, DebugEndpoints, Endpoint, Health, RepositoryHealth, ServiceHealth, Success};
+pub use subset::{Subset, SubsetError};
+pub use telemetry::{DiskTelemetry, Event, Telemetry};
+pub use verify::{DamageKind, VerifyFinding, VerifyReport};
+pub use vm::{CreateVm, CreateVmDisk, Vm, VmAnswer, VmDeleted, VmDisk, VmList};
+
+/// Where every route of this version begins.
+pub const BASE_PATH: &str = "/api/v1";

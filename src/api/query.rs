@@ -1,0 +1,169 @@
+//! The query parts of routes. Unknown parameters are refused by name.
+
+use crate::schema;
+use jiff::Timestamp;
+use model::{BackupId, BackupType, JobType, Status};
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::borrow::Cow;
+use utoipa::IntoParams;
+
+/// How long a page is where nothing is said.
+pub const DEFAULT_LIMIT: u32 = 100;
+
+/// How long a page may be.
+pub const MAX_LIMIT: u32 = 1000;
+
+/// `GET /backups`: everything given must match.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BackupQuery {
+    /// Of that VM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm_name: Option<String>,
+    /// Of the VM of that context id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm_context_id: Option<String>,
+    /// In that repository: its id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_id: Option<String>,
+    /// Of that type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::BackupType>, inline)]
+    pub backup_type: Option<BackupType>,
+    /// In that state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::Status>, inline)]
+    pub status: Option<Status>,
+    /// With that label: `key` or `key=value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Accepted at that moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Accepted at that moment or earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// How many at most: 100 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1000)]
+    pub limit: Option<u32>,
+    /// How many to skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// `GET /jobs`: everything given must match.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct JobQuery {
+    /// Of that kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::JobType>, inline)]
+    pub job_type: Option<JobType>,
+    /// In that state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::Status>, inline)]
+    pub status: Option<Status>,
+    /// About that backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub backup_id: Option<BackupId>,
+    /// How many at most: 100 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1000)]
+    pub limit: Option<u32>,
+    /// How many to skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// `GET /vms`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VmQuery {
+    /// How many at most: 100 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1000)]
+    pub limit: Option<u32>,
+    /// How many to skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+}
+
+/// `GET /backups/resolve`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AddressQuery {
+    /// An id, a unique prefix of one, `latest`, `latest~2`, `VM@latest`, `VM@2025-10-06`.
+    pub address: String,
+    /// Only points of that VM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vm_name: Option<String>,
+    /// The time zone that days and hours without one are meant in: an IANA name; UTC unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tz: Option<String>,
+}
+
+/// `GET /backups/{vm_name}/chain`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ChainQuery {
+    /// Which disk; the first unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<u32>,
+    /// In which repository: its id or name. Where left out, the one with the VM's latest point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_id: Option<String>,
+}
+
+/// `DELETE /backups/{id}`. A flag is set by its name alone (`?cascade`) as by `?cascade=true`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteQuery {
+    /// Delete what is built on it too.
+    #[serde(deserialize_with = "flag", skip_serializing_if = "is_not")]
+    pub cascade: bool,
+    /// Give its data to what is built on it, and delete only it.
+    #[serde(deserialize_with = "flag", skip_serializing_if = "is_not")]
+    pub merge: bool,
+    /// Only say what would be done.
+    #[serde(deserialize_with = "flag", skip_serializing_if = "is_not")]
+    pub dry_run: bool,
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
+}
+
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match Cow::<str>::deserialize(deserializer)?.as_ref() {
+        "" | "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(D::Error::invalid_value(Unexpected::Str(other), &"true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_is_set_by_its_name_alone() {
+        let read = |query: &str| serde_urlencoded::from_str::<DeleteQuery>(query);
+        let cascade = DeleteQuery { cascade: true, ..DeleteQuery::default() };
+        for query in ["cascade", "cascade=true", "cascade=1&merge=false"] {
+            assert_eq!(read(query), Ok(cascade), "{query}");
+        }
+        assert_eq!(read(""), Ok(DeleteQuery::default()));
+        assert!(read("cascade=maybe").is_err());
+        assert!(read("casacde").is_err());
+        assert_eq!(serde_urlencoded::to_string(cascade).unwrap(), "cascade=true");
+    }
+}

@@ -1,0 +1,314 @@
+//! Looking backups up. Every list is driven by an index (`plans` looks at them).
+
+use super::row::read_all;
+use crate::engine::{Builder, Session};
+use crate::fields::{number, stamp};
+use crate::{Catalog, Page, Result};
+use jiff::Timestamp;
+use model::{Backup, BackupId, BackupType, ContextId, RepositoryId, Status, VmName};
+
+pub(super) const UNFINISHED: &str =
+    "SELECT * FROM backup_jobs WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
+
+/// Which backups to list. All conditions must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackupFilter {
+    /// Of the VM of that name.
+    pub vm_name: Option<VmName>,
+    /// Of the VM of that context id.
+    pub vm_context_id: Option<ContextId>,
+    /// In that repository (its id).
+    pub repository_id: Option<RepositoryId>,
+    /// Of that type.
+    pub backup_type: Option<BackupType>,
+    /// In that state.
+    pub status: Option<Status>,
+    /// With that tag.
+    pub tag: Option<TagFilter>,
+    /// Made at that time or later.
+    pub since: Option<Timestamp>,
+    /// Made at that time or earlier.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+    /// After so many.
+    pub offset: u64,
+}
+
+/// A tag, or a tag with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagFilter {
+    /// Its key.
+    pub key: String,
+    /// Its value; any where `None`.
+    pub value: Option<String>,
+}
+
+/// What a row holds beside the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupState {
+    /// State.
+    pub status: Status,
+    /// Grows with each change of the point's files.
+    pub generation: u64,
+    /// True where someone wants the job to stop.
+    pub cancel_requested: bool,
+    /// True while a deleter (or who merges it away) holds its mark.
+    pub deleting: bool,
+}
+
+impl Default for BackupFilter {
+    fn default() -> Self {
+        BackupFilter {
+            vm_name: None,
+            vm_context_id: None,
+            repository_id: None,
+            backup_type: None,
+            status: None,
+            tag: None,
+            since: None,
+            until: None,
+            limit: 100,
+            offset: 0,
+        }
+    }
+}
+
+impl Catalog {
+    /// The backup of that id.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn backup(&self, id: &BackupId) -> Result<Option<Backup>> {
+        let mut session = self.engine.read().await?;
+        one(&mut session, id).await
+    }
+
+    /// What the catalog holds of that backup beside its record; `None` where it has no row.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn backup_state(&self, id: &BackupId) -> Result<Option<BackupState>> {
+        let mut session = self.engine.read().await?;
+        let query = "SELECT status, generation, cancel_requested, (SELECT COUNT(*) FROM leases l \
+                     WHERE l.id = b.deleting_lease_id) AS deleting FROM backup_jobs b WHERE b.id = ?";
+        let row = session.optional(sqlx::query(query).bind(id.as_str())).await?;
+        row.map(|row| {
+            Ok(BackupState {
+                status: row.parse("status")?,
+                generation: row.int("generation")?,
+                cancel_requested: row.flag("cancel_requested")?,
+                deleting: row.flag("deleting")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// The request that a backup came from, as it was given to [`insert_backup`](Catalog::insert_backup).
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn backup_request(&self, id: &BackupId) -> Result<Option<String>> {
+        let mut session = self.engine.read().await?;
+        let query = sqlx::query("SELECT request FROM backup_jobs WHERE id = ?").bind(id.as_str());
+        match session.optional(query).await? {
+            Some(row) => row.maybe_text("request"),
+            None => Ok(None),
+        }
+    }
+
+    /// Backups, newest first, and how many match in all.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn backups(&self, filter: &BackupFilter) -> Result<Page<Backup>> {
+        let mut session = self.engine.read().await?;
+        let rows = session.all(listing(filter)?.build()).await?;
+        let items = read_all(&mut session, &rows).await?;
+        let seen = items.len() as u64;
+        let last_page = seen < u64::from(filter.limit) && (seen > 0 || filter.offset == 0);
+        let total = match last_page {
+            true => filter.offset + seen,
+            false => session.number(counting(filter)?.build()).await?,
+        };
+        Ok(Page { items, total })
+    }
+
+    /// How many backups match; `limit` and `offset` do not count.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn count_backups(&self, filter: &BackupFilter) -> Result<u64> {
+        let mut session = self.engine.read().await?;
+        session.number(counting(filter)?.build()).await
+    }
+
+    /// The restore points (completed) of a VM, in one repository or all, oldest first: what a chain graph is
+    /// made of.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn points_of_vm(
+        &self,
+        context: &ContextId,
+        repository: Option<&RepositoryId>,
+    ) -> Result<Vec<Backup>> {
+        let filter = BackupFilter {
+            vm_context_id: Some(context.clone()),
+            repository_id: repository.cloned(),
+            status: Some(Status::Completed),
+            ..BackupFilter::default()
+        };
+        let mut query = Builder::new("SELECT * FROM backup_jobs b");
+        conditions(&mut query, &filter)?;
+        query.push(" ORDER BY created_at, id");
+        let mut session = self.engine.read().await?;
+        let rows = session.all(query.build()).await?;
+        read_all(&mut session, &rows).await
+    }
+
+    /// Backups whose id begins so, in any state, at most `limit`, in descending order of their ids: of one VM
+    /// the newest first. Ask for one more than needed to learn whether there are more.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn backups_with_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Backup>> {
+        let mut query = Builder::new("SELECT * FROM backup_jobs WHERE id >= ");
+        query.push_bind(prefix.to_owned());
+        if let Some(end) = after_prefix(prefix) {
+            query.push(" AND id < ").push_bind(end);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        let mut session = self.engine.read().await?;
+        let rows = session.all(query.build()).await?;
+        read_all(&mut session, &rows).await
+    }
+
+    /// The newest restore point, or with `back` the one so many before it, of a VM or of all, among those made
+    /// from `since` to `until` (both included).
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn latest_point(
+        &self,
+        vm: Option<&VmName>,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        back: u32,
+    ) -> Result<Option<Backup>> {
+        let filter = BackupFilter {
+            vm_name: vm.cloned(),
+            status: Some(Status::Completed),
+            since,
+            until,
+            limit: 1,
+            offset: u64::from(back),
+            ..BackupFilter::default()
+        };
+        let mut session = self.engine.read().await?;
+        let rows = session.all(listing(&filter)?.build()).await?;
+        Ok(read_all(&mut session, &rows).await?.into_iter().next())
+    }
+
+    /// The backups that have not ended, oldest first.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn unfinished_backups(&self) -> Result<Vec<Backup>> {
+        let mut session = self.engine.read().await?;
+        let rows = session.all(sqlx::query(UNFINISHED)).await?;
+        read_all(&mut session, &rows).await
+    }
+}
+
+/// One backup, within a transaction.
+pub(super) async fn one(session: &mut Session, id: &BackupId) -> Result<Option<Backup>> {
+    let query = sqlx::query("SELECT * FROM backup_jobs WHERE id = ?").bind(id.as_str());
+    let rows = session.all(query).await?;
+    Ok(read_all(session, &rows).await?.into_iter().next())
+}
+
+pub(crate) fn listing(filter: &BackupFilter) -> Result<Builder> {
+    let mut query = Builder::new("SELECT * FROM backup_jobs b");
+    conditions(&mut query, filter)?;
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+    query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
+    Ok(query)
+}
+
+pub(crate) fn counting(filter: &BackupFilter) -> Result<Builder> {
+    let mut query = Builder::new("SELECT COUNT(*) AS n FROM backup_jobs b");
+    conditions(&mut query, filter)?;
+    Ok(query)
+}
+
+/// Of several equalities only the first may use an index. The others are written so that they can't: with one
+/// of them a planner that knows nothing of the values would as soon walk all completed backups as those of
+/// the one VM that was asked for.
+fn conditions(query: &mut Builder, filter: &BackupFilter) -> Result<()> {
+    let equal = [
+        ("b.vm_context_id", filter.vm_context_id.as_ref().map(|context| context.to_string())),
+        ("b.vm_name", filter.vm_name.as_ref().map(|vm| vm.to_string())),
+        ("b.repository_id", filter.repository_id.as_ref().map(|repository| repository.to_string())),
+        ("b.status", filter.status.map(|status| status.to_string())),
+        ("b.backup_type", filter.backup_type.map(|kind| kind.to_string())),
+    ];
+    let mut joint = " WHERE ";
+    for (column, value) in equal {
+        let Some(value) = value else { continue };
+        query.push(joint);
+        if joint == " WHERE " {
+            query.push(column).push(" = ").push_bind(value);
+        } else {
+            query.push("CASE ").push(column).push(" WHEN ").push_bind(value).push(" THEN 1 ELSE 0 END = 1");
+        }
+        joint = " AND ";
+    }
+    for (bound, at) in [("b.created_at >= ", filter.since), ("b.created_at <= ", filter.until)] {
+        if let Some(at) = at {
+            query.push(joint).push(bound).push_bind(stamp("created_at", at)?);
+            joint = " AND ";
+        }
+    }
+    if let Some(tag) = &filter.tag {
+        query.push(joint).push("b.id IN (SELECT t.backup_job_id FROM backup_tags t WHERE t.tag_key = ");
+        query.push_bind(tag.key.clone());
+        if let Some(value) = &tag.value {
+            query.push(" AND t.tag_value = ").push_bind(value.clone());
+        }
+        query.push(")");
+    }
+    Ok(())
+}
+
+/// The first text after all that begin with `prefix`, in the order of code points; `None` where there is no end.
+fn after_prefix(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // Between the two lie the surrogates, which are no characters.
+        let next = if last == '\u{D7FF}' { Some('\u{E000}') } else { char::from_u32(last as u32 + 1) };
+        if let Some(next) = next {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_prefix_is_after_all_that_begin_with_it_and_before_all_others() {
+        assert_eq!(after_prefix(""), None);
+        assert_eq!(after_prefix("backup-pg").as_deref(), Some("backup-ph"));
+        assert_eq!(after_prefix("a%_"), Some("a%`".to_owned()));
+        assert_eq!(after_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(after_prefix("a\u{D7FF}").as_deref(), Some("a\u{E000}"));
+        assert_eq!(after_prefix("\u{10FFFF}"), None);
+        let end = after_prefix("büro-🐘").unwrap();
+        assert!("büro-🐘\u{10FFFF}\u{10FFFF}" < end.as_str());
+        assert!("büro-🐙" >= end.as_str());
+    }
+}

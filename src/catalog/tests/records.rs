@@ -1,0 +1,137 @@
+//! VMs, repositories and logs: names, defaults and what may be removed.
+
+use crate::samples::{Fixture, context, pending, point, repository, second, vm, vm_name};
+use catalog::{AuditEntry, Error, LogEntry, LogLevel};
+use model::{RepositoryId, Space, Status};
+
+#[tokio::test]
+async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
+    let fixture = Fixture::new().await;
+    let catalog = &fixture.catalog;
+    for name in ["c", "a", "b"] {
+        catalog.insert_vm(&vm(name)).await.unwrap();
+    }
+    let page = catalog.vms(2, 0).await.unwrap();
+    assert_eq!((page.items, page.total), (vec![vm("a"), vm("b")], 3));
+    assert_eq!(catalog.vms(2, 2).await.unwrap().items, [vm("c")]);
+    assert_eq!(catalog.vm_by_name(&vm_name("A")).await.unwrap(), None, "names are told apart by case");
+
+    let mut same_name = vm("a");
+    same_name.context_id = context("other");
+    let error = catalog.insert_vm(&same_name).await.unwrap_err();
+    assert!(matches!(&error, Error::AlreadyExists { what: "VM", id } if id == "a"), "{error}");
+    assert!(matches!(catalog.insert_vm(&vm("a")).await.unwrap_err(), Error::AlreadyExists { .. }));
+
+    let mut changed = vm("a");
+    changed.disks.pop();
+    changed.disks[0].capacity_bytes = Some(1);
+    catalog.update_vm(&changed).await.unwrap();
+    assert_eq!(catalog.vm(&changed.context_id).await.unwrap(), Some(changed.clone()));
+    changed.name = vm_name("b");
+    assert!(matches!(catalog.update_vm(&changed).await.unwrap_err(), Error::AlreadyExists { .. }));
+    assert!(matches!(catalog.update_vm(&vm("none")).await.unwrap_err(), Error::NotFound { .. }));
+
+    catalog.insert_backup(&point("a", 0), None).await.unwrap();
+    let error = catalog.remove_vm(&context("a"), false).await.unwrap_err();
+    assert!(matches!(&error, Error::InUse { what: "VM", id, backups: 1 } if id == "a"), "{error}");
+    catalog.remove_vm(&context("a"), true).await.unwrap();
+    assert!(catalog.backup(&point("a", 0).id).await.unwrap().is_some());
+    catalog.remove_vm(&context("b"), false).await.unwrap();
+    assert!(matches!(catalog.remove_vm(&context("b"), false).await.unwrap_err(), Error::NotFound { .. }));
+    assert_eq!(catalog.vms(10, 0).await.unwrap().total, 1);
+}
+
+#[tokio::test]
+async fn one_repository_is_the_default_and_names_are_unique() {
+    let fixture = Fixture::new().await;
+    let catalog = &fixture.catalog;
+    let default = async || catalog.default_repository().await.unwrap().map(|r| r.id.to_string());
+    assert_eq!(default().await.as_deref(), Some("default"));
+    let mut second_one = repository("second");
+    second_one.name = RepositoryId::new("nas").unwrap();
+    second_one.default = true;
+    catalog.insert_repository(&second_one).await.unwrap();
+    assert_eq!(default().await.as_deref(), Some("second"));
+    catalog.set_default_repository(&repository("default").id).await.unwrap();
+    assert_eq!(default().await.as_deref(), Some("default"));
+    catalog.update_repository(&second_one).await.unwrap();
+    assert_eq!(default().await.as_deref(), Some("second"));
+    let unknown = RepositoryId::new("none").unwrap();
+    assert!(matches!(catalog.set_default_repository(&unknown).await.unwrap_err(), Error::NotFound { .. }));
+    assert_eq!(default().await.as_deref(), Some("second"), "a failed change changes nothing");
+
+    let mut third = repository("third");
+    third.name = second_one.name.clone();
+    assert!(matches!(catalog.insert_repository(&third).await.unwrap_err(), Error::AlreadyExists { .. }));
+    third.name = second_one.id.clone();
+    catalog.insert_repository(&third).await.unwrap();
+    let found = catalog.repository(&second_one.id).await.unwrap().unwrap();
+    assert_eq!(found.id, second_one.id, "an id goes before a name");
+    let space = Space { total: 100, available: 50 };
+    catalog.note_space(&third.id, space).await.unwrap();
+    assert_eq!(catalog.repository(&third.id).await.unwrap(), Some(third));
+    assert!(matches!(catalog.note_space(&unknown, space).await.unwrap_err(), Error::NotFound { .. }));
+    let names: Vec<String> =
+        catalog.repositories().await.unwrap().iter().map(|r| r.name.to_string()).collect();
+    assert_eq!(names, ["default", "nas", "second"]);
+}
+
+#[tokio::test]
+async fn a_repository_with_backups_is_removed_only_by_force_and_its_rows_with_it() {
+    let fixture = Fixture::new().await;
+    let catalog = &fixture.catalog;
+    catalog.insert_repository(&repository("second")).await.unwrap();
+    let (kept, mut gone, mut failed) = (point("pg", 0), point("pg", 60), pending("pg", 120));
+    gone.repository_id = repository("second").id;
+    gone.tags.insert("a".into(), "b".into());
+    failed.status = Status::Failed;
+    failed.repository_id = repository("second").id;
+    for backup in [&kept, &gone, &failed] {
+        catalog.insert_backup(backup, None).await.unwrap();
+    }
+    let usage = catalog.usage().await.unwrap();
+    let of = |id: &str| usage.get(&RepositoryId::new(id).unwrap()).copied().unwrap();
+    assert_eq!((of("second").backup_count, of("second").size_bytes), (1, gone.size_bytes()));
+
+    let id = repository("second").id;
+    let error = catalog.remove_repository(&id, false).await.unwrap_err();
+    assert!(matches!(error, Error::InUse { backups: 1, .. }), "{error}");
+    catalog.remove_repository(&id, true).await.unwrap();
+    assert_eq!(catalog.backups(&Default::default()).await.unwrap().items, std::slice::from_ref(&kept));
+    assert_eq!(catalog.chains(&kept.vm_context_id).await.unwrap().len(), 1);
+    assert!(catalog.check().await.unwrap().is_empty());
+    assert!(matches!(catalog.remove_repository(&id, true).await.unwrap_err(), Error::NotFound { .. }));
+}
+
+#[tokio::test]
+async fn logs_are_read_as_they_were_written() {
+    let fixture = Fixture::new().await;
+    let catalog = &fixture.catalog;
+    let levels = [LogLevel::Info, LogLevel::Warning, LogLevel::Error];
+    let entries: Vec<LogEntry> = levels
+        .into_iter()
+        .enumerate()
+        .map(|(n, level)| LogEntry { at: second(n as i64), level, message: format!("step {n}") })
+        .collect();
+    for entry in &entries {
+        catalog.log_job("verify-1", entry).await.unwrap();
+        catalog.log_job("verify-2", entry).await.unwrap();
+    }
+    assert_eq!(catalog.job_log("verify-1", 100).await.unwrap(), entries);
+    assert_eq!(catalog.job_log("verify-1", 2).await.unwrap(), entries[1..], "the latest of them");
+
+    for n in 0..3 {
+        let entry = AuditEntry {
+            at: second(n),
+            actor: "root".into(),
+            action: "backup_delete".into(),
+            object: format!("backup-{n}"),
+            detail: (n == 1).then(|| "two points".into()),
+        };
+        catalog.audit(&entry).await.unwrap();
+    }
+    let log = catalog.audit_log(2, 0).await.unwrap();
+    assert_eq!(log.total, 3);
+    assert_eq!(log.items.iter().map(|e| e.object.as_str()).collect::<Vec<_>>(), ["backup-2", "backup-1"]);
+    assert_eq!(log.items[1].detail.as_deref(), Some("two points"));
+}

@@ -1,0 +1,179 @@
+//! Registered VMs: `vm_contexts` and `vm_disks`.
+
+use crate::engine::{LOCK_ROWS, Session};
+use crate::fields::{Fields, Row, gigabytes, inserts, int, maybe_int, text, time, update};
+use crate::{Catalog, Error, Page, Result};
+use model::{ContextId, DiskIndex, Vm, VmDisk, VmName};
+use sqlx::AssertSqlSafe;
+
+/// Until sources are registered, all VMs belong to this one; the name is unique within a source.
+const LOCAL_SOURCE: &str = "local";
+
+impl Catalog {
+    /// Registers a VM.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] where its name or context id is taken.
+    pub async fn insert_vm(&self, vm: &Vm) -> Result<()> {
+        let mut session = self.engine.write().await?;
+        for mut statement in inserts("vm_contexts", vec![vm_fields(vm)?]) {
+            if session.insert_new(statement.build()).await? == 0 {
+                return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
+            }
+        }
+        insert_disks(&mut session, vm).await?;
+        session.commit().await
+    }
+
+    /// Replaces the record of a VM (found by its context id): its name and its disks.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::AlreadyExists`] where another VM has the name.
+    pub async fn update_vm(&self, vm: &Vm) -> Result<()> {
+        let mut session = self.engine.write().await?;
+        let other =
+            "SELECT context_id FROM vm_contexts WHERE source_id = ? AND vm_name = ? AND context_id <> ?";
+        let other = sqlx::query(other).bind(LOCAL_SOURCE).bind(vm.name.as_str()).bind(vm.context_id.as_str());
+        if session.optional(other).await?.is_some() {
+            return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
+        }
+        let mut statement = update("vm_contexts", vm_fields(vm)?, "context_id", vm.context_id.as_str());
+        if session.execute(statement.build()).await? == 0 {
+            return Err(not_found(&vm.name));
+        }
+        delete_disks(&mut session, &vm.context_id).await?;
+        insert_disks(&mut session, vm).await?;
+        session.commit().await
+    }
+
+    /// The VM of that name.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn vm_by_name(&self, name: &VmName) -> Result<Option<Vm>> {
+        let query = sqlx::query("SELECT * FROM vm_contexts WHERE source_id = ? AND vm_name = ?");
+        let mut session = self.engine.read().await?;
+        let row = session.optional(query.bind(LOCAL_SOURCE).bind(name.as_str())).await?;
+        one(&mut session, row).await
+    }
+
+    /// The VM of that context id.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn vm(&self, context: &ContextId) -> Result<Option<Vm>> {
+        let query = sqlx::query("SELECT * FROM vm_contexts WHERE context_id = ?");
+        let mut session = self.engine.read().await?;
+        let row = session.optional(query.bind(context.as_str())).await?;
+        one(&mut session, row).await
+    }
+
+    /// All VMs, by name.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn vms(&self, limit: u32, offset: u64) -> Result<Page<Vm>> {
+        let mut session = self.engine.read().await?;
+        let query = sqlx::query("SELECT * FROM vm_contexts ORDER BY vm_name, context_id LIMIT ? OFFSET ?")
+            .bind(i64::from(limit))
+            .bind(crate::fields::number("offset", offset)?);
+        let rows = session.all(query).await?;
+        let mut items = Vec::with_capacity(rows.len());
+        for row in &rows {
+            items.push(read_vm(&mut session, row).await?);
+        }
+        let total = session.number(sqlx::query("SELECT COUNT(*) AS n FROM vm_contexts")).await?;
+        Ok(Page { items, total })
+    }
+
+    /// Forgets a VM. Its backups stay where they are; only with `force` may there be any.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::InUse`] without `force` while the catalog has backups of it.
+    pub async fn remove_vm(&self, context: &ContextId, force: bool) -> Result<()> {
+        let mut session = self.engine.write().await?;
+        let found = format!("SELECT vm_name FROM vm_contexts WHERE context_id = ?{LOCK_ROWS}");
+        let found = sqlx::query(AssertSqlSafe(found)).bind(context.as_str());
+        let Some(row) = session.optional(found).await? else { return Err(not_found(context)) };
+        let count = "SELECT COUNT(*) AS n FROM backup_jobs WHERE vm_context_id = ?";
+        let backups = session.number(sqlx::query(count).bind(context.as_str())).await?;
+        if backups > 0 && !force {
+            return Err(Error::InUse { what: "VM", id: row.text("vm_name")?, backups });
+        }
+        delete_disks(&mut session, context).await?;
+        let delete = sqlx::query("DELETE FROM vm_contexts WHERE context_id = ?");
+        session.execute(delete.bind(context.as_str())).await?;
+        session.commit().await
+    }
+}
+
+fn not_found(id: impl ToString) -> Error {
+    Error::NotFound { what: "VM", id: id.to_string() }
+}
+
+fn vm_fields(vm: &Vm) -> Result<Fields> {
+    Ok(vec![
+        ("context_id", text(vm.context_id.as_str())),
+        ("vm_name", text(vm.name.as_str())),
+        ("source_id", text(LOCAL_SOURCE)),
+        ("created_at", time("created_at", vm.created_at)?),
+        ("updated_at", time("updated_at", vm.updated_at)?),
+    ])
+}
+
+fn disk_fields(vm: &Vm, disk: &VmDisk) -> Result<Fields> {
+    Ok(vec![
+        ("vm_context_id", text(vm.context_id.as_str())),
+        ("disk_index", int("disk_index", disk.index.0.into())?),
+        ("disk_key", int("disk_key", disk.index.key().into())?),
+        ("source_uri", text(String::from(disk.source.clone()))),
+        ("size_gb", maybe_int("size_gb", disk.capacity_bytes.map(gigabytes))?),
+        ("capacity_bytes", maybe_int("capacity_bytes", disk.capacity_bytes)?),
+    ])
+}
+
+async fn insert_disks(session: &mut Session, vm: &Vm) -> Result<()> {
+    let rows = vm.disks.iter().map(|disk| disk_fields(vm, disk)).collect::<Result<Vec<_>>>()?;
+    for mut statement in inserts("vm_disks", rows) {
+        if session.insert_new(statement.build()).await? == 0 {
+            return Err(Error::AlreadyExists { what: "disk of VM", id: vm.name.to_string() });
+        }
+    }
+    Ok(())
+}
+
+async fn delete_disks(session: &mut Session, context: &ContextId) -> Result<()> {
+    let delete = sqlx::query("DELETE FROM vm_disks WHERE vm_context_id = ?").bind(context.as_str());
+    session.execute(delete).await?;
+    Ok(())
+}
+
+async fn one(session: &mut Session, row: Option<Row>) -> Result<Option<Vm>> {
+    match row {
+        Some(row) => Ok(Some(read_vm(session, &row).await?)),
+        None => Ok(None),
+    }
+}
+
+async fn read_vm(session: &mut Session, row: &Row) -> Result<Vm> {
+    let context_id: ContextId = row.parse("context_id")?;
+    let query = sqlx::query("SELECT * FROM vm_disks WHERE vm_context_id = ? ORDER BY disk_index");
+    let disks = session.all(query.bind(context_id.as_str())).await?;
+    let disks = disks
+        .iter()
+        .map(|disk| {
+            Ok(VmDisk {
+                index: DiskIndex(disk.index("disk_index")?),
+                source: disk.parse("source_uri")?,
+                capacity_bytes: disk.maybe_int("capacity_bytes")?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Vm {
+        context_id,
+        name: row.parse("vm_name")?,
+        disks,
+        created_at: row.parse("created_at")?,
+        updated_at: row.parse("updated_at")?,
+    })
+}

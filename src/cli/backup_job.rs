@@ -1,0 +1,111 @@
+//! One backup from its acceptance to its summary: what `start`, `retry` and `watch` have in common.
+
+use crate::connect::During;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::follow::Follow;
+use crate::progress::Task;
+use crate::summary;
+use crate::ui::Ui;
+use api::{Backup, BackupStarted, Client, ClientError, ErrorCode, StartBackup};
+use model::{JobType, Status};
+use std::time::{Duration, Instant};
+
+/// The longest pause between two tries for a lock.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Asks for a backup, for up to `retry_lock` again and again where another run is on the same VM.
+///
+/// # Errors
+/// The hub's refusal; a signal to stop while waiting.
+pub async fn accept(
+    follow: &Follow<'_>,
+    client: &Client,
+    ui: &Ui,
+    request: &StartBackup,
+    retry_lock: Option<Duration>,
+) -> Result<BackupStarted> {
+    let vm = &request.vm_name;
+    let attempt = || format!("the backup of {vm} was not started");
+    let deadline = Instant::now() + retry_lock.unwrap_or_default();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let error = match client.start_backup(request).await {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !is_locked(&error) || left.is_zero() {
+            let failure = Failure::from(error).during(attempt());
+            return Err(match (failure.exit, retry_lock) {
+                (Exit::Locked, None) if failure.next.is_none() => {
+                    failure.next("wait for it with: --retry-lock 10m")
+                }
+                _ => failure,
+            });
+        }
+        if pause == Duration::from_millis(100) {
+            ui.note(&format!("{vm}: waiting, {error}"));
+        }
+        tokio::select! {
+            exit = follow.stopped() => {
+                return Err(Failure::new(exit, "cancelled", attempt()).why("interrupted while waiting"));
+            }
+            () = tokio::time::sleep(pause.min(left)) => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+fn is_locked(error: &ClientError) -> bool {
+    matches!(error.code(), ErrorCode::Locked | ErrorCode::CatalogLocked)
+}
+
+/// What is reported of a backup.
+pub fn task(backup: &Backup) -> Task {
+    Task {
+        vm: Some(backup.vm_name.to_string()),
+        backup_id: Some(backup.id.to_string()),
+        job_id: backup.id.to_string(),
+        job: JobType::Backup,
+    }
+}
+
+/// Follows a backup to its end and says what has become of it; a failure is shown, not returned.
+pub async fn to_its_end(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &Backup) -> Exit {
+    match completed(follow, client, ui, backup).await {
+        Ok(backup) => {
+            summary::backup(ui, &backup);
+            Exit::Done
+        }
+        Err(failure) => {
+            ui.fail(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// Follows a backup to its end without a word.
+///
+/// # Errors
+/// It did not complete.
+pub async fn completed(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &Backup) -> Result<Backup> {
+    let note = started_line(backup, ui);
+    let job = follow.job(task(backup), &note).await?;
+    let verb = if job.status == Status::Cancelled { "was cancelled" } else { "failed" };
+    follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name))?;
+    client.backup(&backup.id).await.during(|| format!("{} was made but can't be shown", backup.id))
+}
+
+/// `pgtest2: backup-… started, full, 2 disks, 20.0 GiB`.
+fn started_line(backup: &Backup, ui: &Ui) -> String {
+    let mut line = format!("{}: {} started, {}", backup.vm_name, backup.id, backup.backup_type);
+    match backup.disk_results.len() {
+        0 => {}
+        1 => line.push_str(", 1 disk"),
+        count => line.push_str(&format!(", {count} disks")),
+    }
+    if backup.total_bytes > 0 {
+        line.push_str(&format!(", {}", ui.show.size(backup.total_bytes)));
+    }
+    line
+}

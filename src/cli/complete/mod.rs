@@ -1,0 +1,239 @@
+//! Completion of live values: VMs, backups, repositories, tags.
+//!
+//! The shell runs the program itself at every Tab, with `COMPLETE` set. An answer comes within
+//! `TIME_LIMIT` or not at all, nothing is ever said on the terminal, and nothing is made or changed: a state
+//! folder that is not there yet is left so.
+
+mod bash;
+
+use crate::connect::peek;
+use crate::exit::Exit;
+use crate::show::{Show, one_line};
+use api::{Backup, BackupQuery, Client, VmQuery};
+use clap::builder::StyledStr;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::{CompleteEnv, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
+use model::Status;
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The variable in which the shell asks.
+const VARIABLE: &str = "COMPLETE";
+const PROGRAM: &str = "sendense-ctl";
+const SHELLS: Shells<'static> = Shells(&[&bash::WholeWords, &Zsh, &Fish, &Powershell, &Elvish]);
+
+/// How long a shell may be kept waiting, the start of the program included.
+const TIME_LIMIT: Duration = Duration::from_millis(120);
+
+/// How many candidates are still of use.
+const MOST: u32 = 200;
+
+/// Answers the shell, where it asks. Must come first in `main`: it reads and clears `VARIABLE`.
+pub fn answer(command: fn() -> clap::Command) -> Option<Exit> {
+    std::env::var_os(VARIABLE)?;
+    // Whatever goes wrong, the user is in the middle of typing.
+    std::panic::set_hook(Box::new(|_| {}));
+    let asked = std::panic::catch_unwind(|| {
+        CompleteEnv::with_factory(command)
+            .var(VARIABLE)
+            .shells(SHELLS)
+            .try_complete(std::env::args_os(), std::env::current_dir().ok().as_deref())
+    });
+    match asked {
+        Ok(Ok(false)) => {
+            drop(std::panic::take_hook());
+            None
+        }
+        Ok(Ok(true)) => Some(Exit::Done),
+        Ok(Err(_)) | Err(_) => Some(Exit::Failed),
+    }
+}
+
+/// Writes the script that makes `shell` ask `program`.
+///
+/// # Errors
+/// An unknown shell; the writer's own.
+pub fn script(shell: &str, program: &str, out: &mut dyn io::Write) -> io::Result<()> {
+    let shell: &dyn EnvCompleter =
+        SHELLS.completer(shell).ok_or_else(|| io::Error::other(format!("there is no script for {shell}")))?;
+    shell.write_registration(VARIABLE, PROGRAM, PROGRAM, program, out)
+}
+
+/// How the script should call this program: by its name where it was found on the PATH, by its whole path
+/// where it was called by one.
+pub fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if called.components().count() > 1
+        && let Ok(whole) = std::path::absolute(&called)
+        && let Some(text) = whole.to_str()
+    {
+        return text.to_owned();
+    }
+    PROGRAM.to_owned()
+}
+
+/// Names of VMs.
+pub fn vms(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let found = ask(async |client| {
+        let query = VmQuery { limit: Some(1000), ..VmQuery::default() };
+        Some(client.vms(&query).await.ok()?.vms)
+    });
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|vm| vm.name.as_str().starts_with(current))
+        .map(|vm| {
+            let disks = match vm.disks.len() {
+                1 => "1 disk".to_owned(),
+                count => format!("{count} disks"),
+            };
+            candidate(vm.name.as_str(), disks)
+        })
+        .collect()
+}
+
+/// Ids of backups, newest first; `latest` and, once a VM is typed, `VM@latest`.
+pub fn backups(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let vm = vm_in_id(current).map(str::to_owned);
+    let found = ask(async |client| {
+        let mut query = BackupQuery { limit: Some(MOST), ..BackupQuery::default() };
+        // An id names its VM, so that old backups of a VM are found behind many of others.
+        if let Some(vm) = vm {
+            query.vm_name = Some(vm);
+        }
+        Some(client.backups(&query).await.ok()?.backups)
+    })
+    .unwrap_or_default();
+    let show = Show::new(false, false);
+    let mut candidates = Vec::new();
+    if !found.is_empty() && "latest".starts_with(current) {
+        candidates.push(candidate("latest", "the newest of all VMs".to_owned()));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for backup in found.iter().filter(|backup| backup.status == Status::Completed) {
+        let vm = backup.vm_name.as_str();
+        let address = format!("{vm}@latest");
+        if !current.is_empty() && address.starts_with(current) && !seen.contains(&vm) {
+            seen.push(vm);
+            candidates.push(candidate(&address, described(backup, &show)));
+        }
+    }
+    let ids = found.iter().filter(|backup| backup.id.as_str().starts_with(current));
+    candidates.extend(ids.map(|backup| candidate(backup.id.as_str(), described(backup, &show))));
+    candidates
+}
+
+/// The VM that a typed id belongs to, once enough of it is typed: `backup-pg-2` is of `pg`.
+fn vm_in_id(current: &str) -> Option<&str> {
+    let (vm, stamp) = current.strip_prefix("backup-")?.rsplit_once("-2")?;
+    let is_stamp = stamp.chars().all(|c| c.is_ascii_digit() || c == '-');
+    (is_stamp && !vm.is_empty()).then_some(vm)
+}
+
+/// Names of repositories.
+pub fn repositories(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let found = ask(async |client| Some(client.repositories().await.ok()?.repositories));
+    found
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|repository| repository.name.as_str().starts_with(current))
+        .map(|repository| {
+            let place = repository.config.disk_path.unwrap_or_default();
+            candidate(repository.name.as_str(), format!("{} {place}", repository.kind))
+        })
+        .collect()
+}
+
+/// Tags in use, as `key=value`.
+pub fn tags(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let found = ask(async |client| {
+        let query = BackupQuery { limit: Some(MOST), ..BackupQuery::default() };
+        Some(client.backups(&query).await.ok()?.backups)
+    })
+    .unwrap_or_default();
+    let mut tags: Vec<String> = found
+        .iter()
+        .flat_map(|backup| &backup.tags)
+        .map(|(key, value)| format!("{key}={value}"))
+        .filter(|tag| tag.starts_with(current))
+        .collect();
+    tags.sort();
+    tags.dedup();
+    tags.into_iter().map(CompletionCandidate::new).collect()
+}
+
+fn described(backup: &Backup, show: &Show) -> String {
+    let mut text = format!("{} {}", show.minute(backup.created_at), backup.backup_type);
+    if backup.status != Status::Completed {
+        text.push_str(&format!(" ({})", backup.status));
+    }
+    text
+}
+
+fn candidate(value: &str, help: String) -> CompletionCandidate {
+    CompletionCandidate::new(one_line(value)).help(Some(StyledStr::from(one_line(&help))))
+}
+
+/// Asks the hub on a thread of its own; `None` where it does not answer in time. The thread is left behind: the
+/// process ends right after.
+fn ask<T, F>(question: impl FnOnce(Client) -> F + Send + 'static) -> Option<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Option<T>>,
+{
+    let folder = state_dir_typed();
+    let (sender, answer) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("complete".into())
+        .spawn(move || {
+            let answered = peek(folder.as_deref(), question);
+            drop(sender.send(answered.flatten()));
+        })
+        .ok()?;
+    answer.recv_timeout(TIME_LIMIT).ok().flatten()
+}
+
+/// The state folder on the command line that is being typed; the shell's words stand behind `--`.
+fn state_dir_typed() -> Option<PathBuf> {
+    let words: Vec<_> = std::env::args_os().skip_while(|word| word != "--").collect();
+    let spelled =
+        words.iter().rev().find_map(|word| Some(PathBuf::from(word.to_str()?.strip_prefix("--state-dir=")?)));
+    let given =
+        words.windows(2).rev().find(|pair| pair[0] == "--state-dir").map(|pair| PathBuf::from(&pair[1]));
+    spelled
+        .or(given)
+        .or_else(|| std::env::var_os("SENDENSE_HOME").map(PathBuf::from))
+        .filter(|folder| folder != Path::new(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_id_tells_its_vm() {
+        assert_eq!(vm_in_id("backup-pg-2"), Some("pg"));
+        assert_eq!(vm_in_id("backup-pg-test-20251006-12"), Some("pg-test"));
+        assert_eq!(vm_in_id("backup-pg"), None);
+        assert_eq!(vm_in_id("backup-db-2x"), None);
+    }
+
+    #[test]
+    fn every_shell_has_a_script_that_asks_the_program() {
+        for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+            let mut text = Vec::new();
+            script(shell, PROGRAM, &mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains(PROGRAM) && text.contains(VARIABLE), "{shell}: {text}");
+        }
+        assert!(script("tcsh", PROGRAM, &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! The way to the hub.
+//!
+//! [`App`] is what a command is run with: the user's side ([`Ui`]) and where the hub is. Nothing is opened
+//! before [`App::connect`]: a help text or a manual page costs no runtime and no catalog. Today the hub is always
+//! the engine inside this process, on the state folder; a hub elsewhere is another way to make the [`Client`],
+//! here and nowhere else.
+
+use crate::failure::{Failure, Result};
+use crate::logging;
+use crate::show::one_line;
+use crate::state_dir;
+use crate::ui::{GlobalArgs, Ui};
+use api::{AddressQuery, Backup, Client, ClientError, InProcess};
+use hub::{Hub, HubConfig};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+
+/// What a command is run with.
+#[derive(Debug)]
+pub struct App {
+    /// The user's side.
+    pub ui: Ui,
+    state_dir: Option<PathBuf>,
+}
+
+/// How much a command asks of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Requests that are answered at once.
+    Requests,
+    /// Jobs that run in this process.
+    Jobs,
+}
+
+impl App {
+    /// Settles the global options; opens nothing.
+    pub fn new(global: &GlobalArgs) -> Self {
+        let ui = Ui::new(global);
+        logging::init(&ui);
+        App { ui, state_dir: global.state_dir.clone() }
+    }
+
+    /// Opens the hub.
+    ///
+    /// # Errors
+    /// Where there is no state folder, or the engine can't be opened in it.
+    pub fn connect(&self, work: Work) -> Result<Connection> {
+        let folder = folder(self.state_dir.as_deref())?;
+        let runtime = runtime(work)?;
+        let mut config = HubConfig::new(&folder);
+        // With --verbose the log says the same.
+        if !self.ui.quiet && !self.ui.verbose {
+            let screen = self.ui.screen.clone();
+            config.notice = Some(Arc::new(move |sentence| screen.line(&one_line(sentence))));
+        }
+        let hub = runtime.block_on(Hub::open(config)).map_err(|error| Failure::engine(&folder, &error))?;
+        let client = client(&hub);
+        Ok(Connection { client, hub, runtime })
+    }
+}
+
+fn folder(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(folder) if !folder.as_os_str().is_empty() => state_dir::absolute(folder),
+        _ => state_dir::usual(),
+    }
+}
+
+fn client(hub: &Hub) -> Client {
+    Client::new(InProcess::new(server::router(hub.clone())))
+}
+
+/// Asks the hub something without making or changing anything, for completion: `None` where there is no hub.
+pub fn peek<T, F: Future<Output = T>>(given: Option<&Path>, question: impl FnOnce(Client) -> F) -> Option<T> {
+    let config = HubConfig::new(folder(given).ok()?);
+    let runtime = runtime(Work::Requests).ok()?;
+    runtime.block_on(async {
+        let hub = Hub::look(config).await.ok()?;
+        Some(question(client(&hub)).await)
+    })
+}
+
+/// Requests need one thread. A job has threads of its own for its data; a second one here keeps signals and
+/// progress going while the engine's bookkeeping is busy.
+fn runtime(work: Work) -> Result<Runtime> {
+    let built = match work {
+        Work::Requests => Builder::new_current_thread().enable_all().build(),
+        Work::Jobs => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+    };
+    built.map_err(|error| Failure::local("the hub inside this process could not be started", &error))
+}
+
+/// An open hub. Dropping it cancels what still runs in it and waits until that is cleaned up.
+pub struct Connection {
+    client: Client,
+    hub: Hub,
+    runtime: Runtime,
+}
+
+impl Connection {
+    /// The typed client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs a call, or anything else that waits, to its end.
+    pub fn wait<F: Future>(&self, work: F) -> F::Output {
+        self.runtime.block_on(work)
+    }
+
+    /// The backup that an address means.
+    ///
+    /// # Errors
+    /// None or several answer to it.
+    pub fn resolve(&self, app: &App, address: &str) -> Result<Backup> {
+        let query = AddressQuery { address: address.to_owned(), vm_name: None, tz: app.ui.show.zone_name() };
+        self.wait(self.client.resolve(&query)).map_err(Failure::from)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.hub.shutdown());
+    }
+}
+
+/// Says what was attempted, where a call failed.
+pub trait During<T> {
+    /// `attempt` becomes the headline: "the VM was not added".
+    ///
+    /// # Errors
+    /// The same failure, told better.
+    fn during(self, attempt: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> During<T> for Result<T, E> {
+    fn during(self, attempt: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| error.into().during(attempt()))
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        let mut failure = Failure::new(
+            crate::Exit::from_number(error.exit_code()),
+            error.code().as_str(),
+            error.to_string(),
+        );
+        failure.next = error.hint().map(str::to_owned);
+        failure.details = error
+            .details()
+            .filter(|details| !details.is_empty())
+            .cloned()
+            .map(serde_json::Value::Object)
+            .map(Box::new);
+        failure.causes = crate::failure::chain(&error).into();
+        failure
+    }
+}

@@ -1,0 +1,48 @@
+//! What an embedded hub is told when it is opened.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Takes a sentence for the person in front of the program: the hub has made something by itself, or has
+/// put something right. Called at most a few times; must not block.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Where the hub keeps its state, and whom it talks to.
+#[derive(Clone)]
+pub struct HubConfig {
+    /// The folder of the catalog and of the default repository. Made where it is missing, for its owner only.
+    pub state_dir: PathBuf,
+    /// Who hears what the hub does by itself; besides that it is logged.
+    pub notice: Option<Notice>,
+}
+
+impl HubConfig {
+    /// A hub on that state folder, which tells nobody anything.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        HubConfig { state_dir: state_dir.into(), notice: None }
+    }
+
+    /// The catalog's file.
+    pub fn catalog_path(&self) -> PathBuf {
+        self.state_dir.join("catalog.db")
+    }
+
+    /// The folder of the repository that is made where none is named and none exists.
+    pub fn default_repository_path(&self) -> PathBuf {
+        self.state_dir.join("repository")
+    }
+
+    pub(crate) fn tell(&self, sentence: &str) {
+        tracing::info!("{sentence}");
+        if let Some(notice) = &self.notice {
+            notice(sentence);
+        }
+    }
+}
+
+impl fmt::Debug for HubConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubConfig").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}

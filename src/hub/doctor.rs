@@ -1,0 +1,289 @@
+//! What is wrong with the hub as a whole, and putting right what can be put right without asking.
+//!
+//! Looking changes nothing. Putting right does only what recovery, scanning and cleaning do anyway, each under
+//! the leases that it needs; what a live process works on is left alone. A finding counts as fixed when it is
+//! gone after that. Damage to points is told, never touched.
+
+use crate::points::{OpenRepository, open_repository};
+use crate::scan::{self, Contents};
+use crate::{Error, Hub, Result, blocking};
+use api::{Finding, Severity};
+use catalog::{LeaseHolder, OwnerState, Resource};
+use jiff::Timestamp;
+use model::{Backup, BackupId, ByteSize, Repository, VmName};
+use repository::{PARTIAL, ProblemKind};
+use std::collections::BTreeSet;
+
+/// The checks by name, in the order of their findings.
+const CHECKS: [&str; 7] = ["catalog", "leases", "jobs", "repositories", "files", "records", "verification"];
+
+/// Findings of one kind that are told one by one.
+const TOLD: usize = 50;
+
+#[derive(Default)]
+struct Notes(Vec<Finding>);
+
+impl Notes {
+    fn add(&mut self, check: &str, severity: Severity, message: String, hint: Option<&str>, fixable: bool) {
+        let same = self.0.iter().filter(|finding| finding.check == check).count();
+        if same < TOLD {
+            self.0.push(Finding {
+                check: check.to_owned(),
+                severity,
+                message,
+                hint: hint.map(str::to_owned),
+                fixable,
+                fixed: false,
+            });
+        }
+    }
+}
+
+impl Hub {
+    /// Looks at everything. Checks that find nothing say so.
+    ///
+    /// # Errors
+    /// Where the catalog can't be read at all; what else is wrong is a finding.
+    pub async fn doctor(&self) -> Result<Vec<Finding>> {
+        let mut notes = Notes::default();
+        for problem in self.catalog().check().await? {
+            let hint = "move it aside; `sendense-ctl repo scan` rebuilds it from the repositories";
+            notes.add("catalog", Severity::Error, problem, Some(hint), false);
+        }
+        self.look_at_jobs(&mut notes).await?;
+        for repository in self.catalog().repositories().await? {
+            self.look_at_repository(repository, &mut notes).await?;
+        }
+        for check in CHECKS {
+            if !notes.0.iter().any(|finding| finding.check == check) {
+                notes.add(check, Severity::Ok, "nothing is wrong".into(), None, false);
+            }
+        }
+        let order = |finding: &Finding| CHECKS.iter().position(|check| *check == finding.check);
+        notes.0.sort_by_key(order);
+        Ok(notes.0)
+    }
+
+    /// Puts right what these checks found (all of them where none is named), and tells what there was.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a check that does not exist; and as for [`doctor`](Hub::doctor).
+    pub async fn doctor_fix(&self, checks: &[String]) -> Result<Vec<Finding>> {
+        if let Some(unknown) = checks.iter().find(|check| !CHECKS.contains(&check.as_str())) {
+            return Err(Error::invalid("checks", format!("{unknown:?} is none of {}", CHECKS.join(", "))));
+        }
+        let wanted = |check: &str| checks.is_empty() || checks.iter().any(|wanted| wanted == check);
+        let mut findings = self.doctor().await?;
+        let found = |check: &str| {
+            wanted(check) && findings.iter().any(|finding| finding.check == check && finding.fixable)
+        };
+        let (jobs, files, records) = (found("leases") || found("jobs"), found("files"), found("records"));
+        if jobs {
+            self.recover().await?;
+        }
+        for repository in self.catalog().repositories().await? {
+            if files && let Err(error) = self.clean(&repository).await {
+                tracing::warn!(%error, repository = %repository.name, "it can't be cleaned");
+            }
+            if records && let Err(error) = self.scan_repository(repository.id.as_str()).await {
+                tracing::warn!(%error, repository = %repository.name, "it can't be scanned");
+            }
+        }
+        let after = self.doctor().await?;
+        for finding in findings.iter_mut().filter(|finding| finding.fixable && wanted(&finding.check)) {
+            finding.fixed =
+                !after.iter().any(|now| now.check == finding.check && now.message == finding.message);
+        }
+        Ok(findings)
+    }
+
+    async fn look_at_jobs(&self, notes: &mut Notes) -> Result<()> {
+        let backups = self.catalog().unfinished_backups().await?;
+        let jobs = self.catalog().unfinished_jobs().await?;
+        let leases = self.catalog().leases().await?;
+        let now = Timestamp::now();
+        let (dead, alive): (Vec<&LeaseHolder>, Vec<&LeaseHolder>) =
+            leases.iter().partition(|holder| holder.state(now) == OwnerState::Dead);
+        for holder in dead {
+            let message = format!("{} is held by a process that is gone: {holder}", holder.lease.resource);
+            notes.add("leases", Severity::Warning, message, Some("`sendense-ctl doctor --fix`"), true);
+        }
+        let held: BTreeSet<&str> = alive.iter().filter_map(|holder| holder.job_id.as_deref()).collect();
+        let ids = backups.iter().map(|backup| (backup.id.as_str(), backup.status));
+        for (id, status) in ids.chain(jobs.iter().map(|job| (job.id.as_str(), job.status))) {
+            if !held.contains(id) && !self.inner.registry.contains(id) {
+                let message = format!("{id} is {status}, but nobody runs it");
+                notes.add("jobs", Severity::Warning, message, Some("`sendense-ctl doctor --fix`"), true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_repository(&self, repository: Repository, notes: &mut Notes) -> Result<()> {
+        let reading = repository.clone();
+        let looked = blocking::run("doctor", move || {
+            let open = match open_repository(reading.clone(), true) {
+                Ok(open) => (open, None),
+                Err(error @ Error::Repository { .. }) => (open_repository(reading, false)?, Some(error)),
+                Err(error) => return Err(error),
+            };
+            let contents = scan::contents(&open.0)?;
+            Ok((open, contents))
+        })
+        .await;
+        let ((open, not_writable), contents) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                notes.add("repositories", Severity::Error, error.to_string(), error.hint().as_deref(), false);
+                return Ok(());
+            }
+        };
+        if let Some(error) = not_writable {
+            notes.add("repositories", Severity::Error, error.to_string(), error.hint().as_deref(), false);
+        }
+        note_room(&open, notes);
+        let busy = self.busy_vms().await?;
+        note_files(&repository, &contents, &busy, notes);
+        self.note_records(&repository, &contents, notes).await
+    }
+
+    /// VMs that a live process works on: their partial files are in use.
+    async fn busy_vms(&self) -> Result<BTreeSet<VmName>> {
+        let now = Timestamp::now();
+        let mut busy = BTreeSet::new();
+        for holder in self.catalog().leases().await? {
+            if let Resource::Vm(context) = &holder.lease.resource
+                && holder.state(now) != OwnerState::Dead
+                && let Some(vm) = self.catalog().vm(context).await?
+            {
+                busy.insert(vm.name);
+            }
+        }
+        Ok(busy)
+    }
+
+    async fn note_records(
+        &self,
+        repository: &Repository,
+        contents: &Contents,
+        notes: &mut Notes,
+    ) -> Result<()> {
+        let scan_hint = format!("`sendense-ctl repo scan {}`", repository.name);
+        for point in &contents.points {
+            match self.catalog().backup(&point.id).await? {
+                None => {
+                    let message =
+                        format!("{} lies in {}, but the catalog does not have it", point.id, repository.name);
+                    notes.add("records", Severity::Warning, message, Some(&scan_hint), true);
+                }
+                Some(row) => {
+                    if row.is_point() && !crate::labels::is_same_point(point, &row) {
+                        let message =
+                            format!("the catalog and the sidecar of {} say different things", point.id);
+                        notes.add("records", Severity::Warning, message, Some(&scan_hint), true);
+                    }
+                    if let Some(found) = row.verification.as_ref().filter(|found| !found.ok) {
+                        let problem = found.problems.first().map_or("", String::as_str);
+                        let message = format!("{} is damaged: {problem}", row.id);
+                        let hint =
+                            "what is built on it is hit too; the next full backup begins a sound chain";
+                        notes.add("verification", Severity::Error, message, Some(hint), false);
+                    }
+                }
+            }
+        }
+        let present: BTreeSet<&BackupId> = contents.points.iter().map(|point| &point.id).collect();
+        let missing: Vec<Backup> = self.rows_without(repository, &present).await?;
+        for row in missing {
+            let message = format!("{} is in the catalog, but not whole in {}", row.id, repository.name);
+            notes.add("records", Severity::Error, message, Some(&scan_hint), true);
+        }
+        Ok(())
+    }
+
+    /// Completes transactions and removes partial files that nobody works on.
+    async fn clean(&self, repository: &Repository) -> Result<()> {
+        let record = repository.clone();
+        let names = blocking::run("doctor", move || {
+            let open = open_repository(record, true)?;
+            open.folder.recover().map_err(|error| open.write_failure(error))?;
+            Ok(partial_vms(&scan::contents(&open)?))
+        })
+        .await?;
+        for name in names {
+            let record = repository.clone();
+            let guard = match self.catalog().vm_by_name(&name).await? {
+                Some(vm) => match self.lock_vm(&vm.context_id, &name, "doctor", None).await {
+                    Ok(guard) => Some(guard),
+                    Err(Error::Locked { .. }) => continue,
+                    Err(error) => return Err(error),
+                },
+                // Nobody can work on a VM that is not known.
+                None => None,
+            };
+            let removed = blocking::run("doctor", move || {
+                let open = open_repository(record, true)?;
+                open.folder.remove_partials(&name).map_err(|error| open.write_failure(error))
+            })
+            .await;
+            if let Some(guard) = guard {
+                guard.release().await;
+            }
+            removed?;
+        }
+        Ok(())
+    }
+}
+
+fn note_room(open: &OpenRepository, notes: &mut Notes) {
+    let available = crate::failure::available(&open.place.root).unwrap_or(0);
+    if available < open.place.reserve {
+        let message = format!(
+            "repository {} has {} left, {} must stay free: no backup can begin",
+            open.place.name,
+            ByteSize(available),
+            ByteSize(open.place.reserve)
+        );
+        let hint = "delete or merge old points, or enlarge the file system";
+        notes.add("repositories", Severity::Warning, message, Some(hint), false);
+    }
+}
+
+fn note_files(repository: &Repository, contents: &Contents, busy: &BTreeSet<VmName>, notes: &mut Notes) {
+    let fix = "`sendense-ctl doctor --fix`";
+    for problem in &contents.problems {
+        let message = format!("{}: {}", repository.name, scan::describe(problem));
+        let vm = problem.path.split('/').next().and_then(|name| VmName::new(name).ok());
+        match problem.kind {
+            ProblemKind::Foreign => {}
+            ProblemKind::Partial if vm.is_some_and(|vm| busy.contains(&vm)) => {}
+            ProblemKind::Partial => notes.add("files", Severity::Warning, message, Some(fix), true),
+            ProblemKind::Transaction => {
+                let pending = !problem.path.ends_with(".damaged");
+                notes.add("files", Severity::Warning, message, Some(fix), pending);
+            }
+            ProblemKind::Orphan => {
+                let hint = "if nobody needs it, remove it by hand";
+                notes.add("files", Severity::Warning, message, Some(hint), false);
+            }
+            ProblemKind::Missing
+            | ProblemKind::BadSidecar
+            | ProblemKind::NewerSidecar
+            | ProblemKind::Disagreement
+            | ProblemKind::UnknownParent
+            | ProblemKind::Unreadable => {
+                let hint = "`sendense-ctl backup verify` tells which points are hit";
+                notes.add("files", Severity::Error, message, Some(hint), false);
+            }
+        }
+    }
+}
+
+fn partial_vms(contents: &Contents) -> BTreeSet<VmName> {
+    contents
+        .problems
+        .iter()
+        .filter(|problem| problem.path.ends_with(PARTIAL))
+        .filter_map(|problem| VmName::new(problem.path.split('/').next()?).ok())
+        .collect()
+}

@@ -1,0 +1,438 @@
+//! What the engine answers when it can't do what it was asked.
+//!
+//! One closed list: each variant carries what a person and a program need, and knows its code of the API's
+//! closed list ([`Error::code`]), what to do next ([`Error::hint`]) and the details for programs
+//! ([`Error::details`]). The server turns it into the wire form; a job that ends with one keeps code and
+//! message on its record. Exit codes and HTTP states are not here: they follow from the code.
+
+use api::ErrorCode;
+use model::{BackupId, ByteSize, DiskIndex, RequestedType, Status, VmName};
+use serde_json::{Value, json};
+use std::io;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What could not be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// A backup.
+    Backup,
+    /// A VM.
+    Vm,
+    /// A repository.
+    Repository,
+    /// A job.
+    Job,
+    /// A disk of a VM or of a point.
+    Disk,
+}
+
+/// The process that has what was wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its host.
+    pub host: String,
+    /// Its process id there.
+    pub pid: u32,
+    /// What it does ("backup", "merge" …).
+    pub operation: String,
+    /// Its job, where it has one.
+    pub job_id: Option<String>,
+    /// Since when it holds it.
+    pub since: jiff::Timestamp,
+}
+
+/// In what way the catalog can't be used: each is answered differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatalogFault {
+    /// Another program holds it.
+    Busy,
+    /// This user may not open it.
+    Denied,
+    /// Its content is no catalog.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is not valid.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// Understood, but not something this version does.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// What.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// No such thing.
+    #[error("there is no {} {id}", match .what {
+        Missing::Backup => "backup", Missing::Vm => "VM", Missing::Repository => "repository",
+        Missing::Job => "job", Missing::Disk => "disk",
+    })]
+    NotFound {
+        /// Kind of thing.
+        what: Missing,
+        /// As it was asked for.
+        id: String,
+    },
+    /// An incremental or differential without anything to build on.
+    #[error("VM {vm} has no full backup in repository {repository} that {requested} backup could build on",
+        requested = if *.requested == RequestedType::Differential { "a differential" } else { "an incremental" })]
+    ChainNotFound {
+        /// The VM.
+        vm: VmName,
+        /// The repository's name.
+        repository: String,
+        /// What was asked for.
+        requested: RequestedType,
+    },
+    /// An address that several points answer to.
+    #[error("{address:?} could be any of {} backups", candidates.len())]
+    Ambiguous {
+        /// As given.
+        address: String,
+        /// The points, newest first; at most a page of them.
+        candidates: Vec<BackupId>,
+    },
+    /// Other points are built on it.
+    #[error("{} restore point(s) depend on {id}", dependents.len())]
+    HasDependents {
+        /// The point.
+        id: BackupId,
+        /// Everything built on it, oldest first.
+        dependents: Vec<BackupId>,
+    },
+    /// Protected against deletion.
+    #[error("{id} is protected{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    Protected {
+        /// The point.
+        id: BackupId,
+        /// Why it is.
+        reason: Option<String>,
+    },
+    /// It is there already.
+    #[error("{what} exists already")]
+    Exists {
+        /// What.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// It still holds restore points.
+    #[error("{what} still holds {points} restore point(s)")]
+    NotEmpty {
+        /// What.
+        what: String,
+        /// How many.
+        points: u64,
+    },
+    /// The state of things does not allow it.
+    #[error("{message}")]
+    Conflict {
+        /// Why not.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A job that has ended can't be reported on, cancelled or ended again.
+    #[error("{id} has already ended: {status}")]
+    Ended {
+        /// The job.
+        id: String,
+        /// How it ended.
+        status: Status,
+    },
+    /// Another run has it.
+    #[error("{what} is in use by {} of process {} on {} since {}", holder.operation, holder.pid, holder.host,
+        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC"))]
+    Locked {
+        /// What is wanted ("VM pgtest1").
+        what: String,
+        /// Who has it.
+        holder: Box<Holder>,
+    },
+    /// A disk could not be read.
+    #[error("disk {disk}: the source {source_name} can't be read: {reason}")]
+    Source {
+        /// Which disk.
+        disk: DiskIndex,
+        /// Its source as registered.
+        source_name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The parent can't be built upon, and `on_cbt_loss` is `fail`.
+    #[error("disk {disk}: {reason}")]
+    TrackingLost {
+        /// Which disk.
+        disk: DiskIndex,
+        /// Why.
+        reason: String,
+    },
+    /// A restore point is not what it was when it was written.
+    #[error("{what} is damaged: {reason}")]
+    Damaged {
+        /// The point or file.
+        what: String,
+        /// What was found.
+        reason: String,
+        /// The points that are hit.
+        points: Vec<BackupId>,
+    },
+    /// A repository can't be used.
+    #[error("repository {name} can't be used: {reason}")]
+    Repository {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A restore's target can't be written.
+    #[error("the target {target} can't be written: {reason}")]
+    Target {
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+        /// True where the system refused permission.
+        permission: bool,
+    },
+    /// There is too little room.
+    #[error("{place} {}", room(*needed, *available, *reserve))]
+    NoSpace {
+        /// The repository or file system.
+        place: String,
+        /// Bytes it is going to take, where that was estimated.
+        needed: Option<u64>,
+        /// Bytes left.
+        available: u64,
+        /// Bytes that must stay free.
+        reserve: u64,
+    },
+    /// Ended by request.
+    #[error("cancelled")]
+    Cancelled,
+    /// The time limit is over.
+    #[error("not done within {0} s")]
+    TimedOut(u64),
+    /// The process that ran the job is gone.
+    #[error("the process that ran it was killed or its machine went down ({0})")]
+    Killed(String),
+    /// The catalog can't be used.
+    #[error("the catalog can't be used: {reason}")]
+    Catalog {
+        /// Why.
+        reason: String,
+        /// In what way.
+        fault: CatalogFault,
+    },
+    /// A job that was waited for has failed.
+    #[error("{message}")]
+    Job {
+        /// The code on its record.
+        code: Option<ErrorCode>,
+        /// The message on its record.
+        message: String,
+    },
+    /// A mistake of this program, or of the machine it runs on.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// How little room there is, as far as that is known.
+fn room(needed: Option<u64>, available: u64, reserve: u64) -> String {
+    if available == 0 && reserve == 0 {
+        return "has no room left".into();
+    }
+    let needed = needed.map(|needed| format!(", about {} are needed", ByteSize(needed))).unwrap_or_default();
+    format!("has {} left{needed}, and {} must stay free", ByteSize(available), ByteSize(reserve))
+}
+
+impl Error {
+    /// The code of the API's closed list.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::Invalid { .. } => ErrorCode::InvalidRequest,
+            Error::Unsupported { .. } => ErrorCode::Unsupported,
+            Error::NotFound { what, .. } => match what {
+                Missing::Backup => ErrorCode::BackupNotFound,
+                Missing::Vm => ErrorCode::VmNotFound,
+                Missing::Repository => ErrorCode::RepositoryNotFound,
+                Missing::Job => ErrorCode::JobNotFound,
+                Missing::Disk => ErrorCode::DiskNotFound,
+            },
+            Error::ChainNotFound { .. } => ErrorCode::ChainNotFound,
+            Error::Ambiguous { .. } => ErrorCode::Ambiguous,
+            Error::HasDependents { .. } => ErrorCode::HasDependents,
+            Error::Protected { .. } => ErrorCode::Protected,
+            Error::Exists { .. } => ErrorCode::AlreadyExists,
+            Error::NotEmpty { .. } => ErrorCode::NotEmpty,
+            Error::Conflict { .. } => ErrorCode::Conflict,
+            Error::Ended { .. } => ErrorCode::JobEnded,
+            Error::Locked { .. } => ErrorCode::Locked,
+            Error::Source { .. } => ErrorCode::SourceUnavailable,
+            Error::TrackingLost { .. } => ErrorCode::TrackingLost,
+            Error::Damaged { .. } => ErrorCode::Damaged,
+            Error::Repository { .. } => ErrorCode::RepositoryUnavailable,
+            Error::Target { permission: true, .. } => ErrorCode::PermissionDenied,
+            Error::NoSpace { .. } => ErrorCode::NoSpace,
+            Error::Cancelled => ErrorCode::Cancelled,
+            Error::TimedOut(_) => ErrorCode::TimedOut,
+            Error::Catalog { fault, .. } => match fault {
+                CatalogFault::Busy => ErrorCode::CatalogLocked,
+                CatalogFault::Denied => ErrorCode::PermissionDenied,
+                CatalogFault::Damaged | CatalogFault::Other => ErrorCode::CatalogUnavailable,
+            },
+            Error::Job { code, .. } => code.unwrap_or(ErrorCode::Internal),
+            Error::Target { permission: false, .. } => ErrorCode::TargetUnavailable,
+            Error::Killed(_) | Error::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// What to do next, for a person.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Invalid { .. } | Error::Cancelled | Error::Job { .. } | Error::Internal(_) => return None,
+            Error::Unsupported { hint, .. } | Error::Exists { hint, .. } | Error::Conflict { hint, .. } => {
+                hint.clone()
+            }
+            Error::NotFound { what, .. } => match what {
+                Missing::Backup => "`sendense-ctl backup list` shows what there is".into(),
+                Missing::Vm => {
+                    "`sendense-ctl vm list` shows what there is; `backup start --source URI` registers a VM \
+                     at its first backup"
+                        .into()
+                }
+                Missing::Repository => "`sendense-ctl repo list` shows what there is".into(),
+                Missing::Job => "the job may belong to another hub".into(),
+                Missing::Disk => "`sendense-ctl vm show` and `backup show` list the disks".into(),
+            },
+            Error::ChainNotFound { .. } => {
+                "make a full backup first (--type full), or let the engine choose (--type auto)".into()
+            }
+            Error::Ambiguous { .. } => "write more of the id".into(),
+            Error::NotEmpty { .. } => "delete them first: `sendense-ctl backup list` shows them".into(),
+            Error::HasDependents { .. } => {
+                "delete them too (--cascade), or merge the point into what follows it (--merge)".into()
+            }
+            Error::Protected { id, .. } => format!("`sendense-ctl backup unprotect {id}` lifts it"),
+            Error::Ended { .. } => "nothing is left to do".into(),
+            Error::Locked { .. } => "wait for it (--retry-lock 10m), or cancel it".into(),
+            Error::Source { .. } => "check that the source exists and may be read, then retry".into(),
+            Error::TrackingLost { .. } => {
+                "make a full backup, or allow one with --on-cbt-loss full".into()
+            }
+            Error::Damaged { .. } => {
+                "`sendense-ctl backup verify` tells which points are hit; the next full backup begins a sound \
+                 chain"
+                    .into()
+            }
+            Error::Repository { .. } => {
+                "check that its folder is there and may be written: `sendense-ctl repo test`".into()
+            }
+            Error::Target { .. } => "choose another target, or repair this one".into(),
+            Error::NoSpace { .. } => {
+                "delete or merge old points, enlarge the file system, or use another repository".into()
+            }
+            Error::TimedOut(_) => "allow more time with --timeout".into(),
+            Error::Killed(_) => "retry it: `sendense-ctl backup retry`".into(),
+            Error::Catalog { fault, .. } => match fault {
+                CatalogFault::Busy => "another program holds it: try again".into(),
+                CatalogFault::Denied => {
+                    "run it as the user whose backups these are, or use another folder (--state-dir)".into()
+                }
+                CatalogFault::Damaged => {
+                    "move catalog.db* aside, then `sendense-ctl repo scan default`; a repository elsewhere needs \
+                     `sendense-ctl repo create NAME --path FOLDER` first"
+                        .into()
+                }
+                CatalogFault::Other => {
+                    "put right what it says and run it again; a lost catalog is rebuilt by `sendense-ctl repo scan`"
+                        .into()
+                }
+            },
+        };
+        Some(hint)
+    }
+
+    /// Details for programs: an object, empty where there are none.
+    pub fn details(&self) -> Value {
+        match self {
+            Error::Invalid { field, .. } => json!({ "field": field }),
+            Error::Ambiguous { candidates, .. } => json!({ "candidates": candidates }),
+            Error::HasDependents { dependents, .. } => json!({ "dependents": dependents }),
+            Error::Ended { status, .. } => json!({ "status": status }),
+            Error::Locked { holder, .. } => json!({ "holder": {
+                "host": holder.host, "pid": holder.pid, "operation": holder.operation,
+                "job_id": holder.job_id, "since": holder.since,
+            } }),
+            Error::Source { disk, .. } | Error::TrackingLost { disk, .. } => json!({ "disk_id": disk }),
+            Error::Damaged { points, .. } => json!({ "points": points }),
+            Error::NoSpace { needed, available, reserve, .. } => json!({
+                "needed_bytes": needed, "available_bytes": available, "reserve_bytes": reserve,
+            }),
+            _ => json!({}),
+        }
+    }
+
+    pub(crate) fn invalid(field: &'static str, reason: impl ToString) -> Self {
+        Error::Invalid { field, reason: reason.to_string() }
+    }
+
+    pub(crate) fn missing(what: Missing, id: impl ToString) -> Self {
+        Error::NotFound { what, id: id.to_string() }
+    }
+}
+
+impl From<catalog::Error> for Error {
+    fn from(error: catalog::Error) -> Self {
+        use catalog::Error as Catalog;
+        match error {
+            Catalog::Locked { .. } => Error::Catalog { reason: error.to_string(), fault: CatalogFault::Busy },
+            Catalog::NoSpace { .. } => {
+                Error::NoSpace { place: "the catalog".into(), needed: None, available: 0, reserve: 0 }
+            }
+            Catalog::NotFound { what, id } => {
+                let what = match what {
+                    "VM" => Missing::Vm,
+                    "repository" => Missing::Repository,
+                    "job" => Missing::Job,
+                    _ => Missing::Backup,
+                };
+                Error::NotFound { what, id }
+            }
+            Catalog::AlreadyExists { what, id } => {
+                Error::Exists { what: format!("{what} {id}"), hint: "choose another name".into() }
+            }
+            Catalog::InUse { what, id, backups } => {
+                Error::NotEmpty { what: format!("{what} {id}"), points: backups }
+            }
+            Catalog::Value { field, reason } => Error::Invalid { field, reason },
+            Catalog::Corrupt { .. } => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Damaged }
+            }
+            Catalog::Io { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Denied }
+            }
+            Catalog::LeaseLost { .. }
+            | Catalog::NotWritable { .. }
+            | Catalog::Newer { .. }
+            | Catalog::Replaced { .. }
+            | Catalog::Io { .. }
+            | Catalog::Refused { .. } => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Other }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What this process runs right now.
+//!
+//! Nothing here is needed to recover: it only makes watching and stopping one's own jobs immediate. A job is
+//! entered before its task starts and leaves after its row is final and its lease is released, so that who
+//! waits for the end and then exits leaves nothing behind.
+
+use crate::control::{Control, Stop};
+use api::JobView;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
+
+#[derive(Clone)]
+struct Running {
+    control: Arc<Control>,
+    view: watch::Receiver<JobView>,
+}
+
+/// The running jobs by id.
+#[derive(Clone, Default)]
+pub(crate) struct Registry {
+    running: Arc<Mutex<BTreeMap<String, Running>>>,
+    ended: Arc<Notify>,
+}
+
+/// A job's place in the registry, held by its task.
+pub(crate) struct Entry {
+    registry: Registry,
+    id: String,
+    /// How the job is stopped.
+    pub control: Arc<Control>,
+    /// Who watches hears of it here.
+    pub view: Arc<watch::Sender<JobView>>,
+}
+
+impl Registry {
+    /// Enters a job.
+    pub(crate) fn enter(&self, view: JobView) -> Entry {
+        let id = view.id.to_string();
+        let control = Arc::new(Control::default());
+        let (sender, receiver) = watch::channel(view);
+        self.lock().insert(id.clone(), Running { control: Arc::clone(&control), view: receiver });
+        Entry { registry: self.clone(), id, control, view: Arc::new(sender) }
+    }
+
+    /// The live state of a job of this process.
+    pub(crate) fn view(&self, id: &str) -> Option<watch::Receiver<JobView>> {
+        self.lock().get(id).map(|running| running.view.clone())
+    }
+
+    /// Asks a job of this process to stop; false where it runs none of that id.
+    pub(crate) fn stop(&self, id: &str) -> bool {
+        // Stopping wakes threads, which is not for inside the lock.
+        let control = self.lock().get(id).map(|running| Arc::clone(&running.control));
+        control.map(|control| control.stop(Stop::Cancelled)).is_some()
+    }
+
+    /// Asks all to stop.
+    pub(crate) fn stop_all(&self) {
+        let all: Vec<_> = self.lock().values().map(|running| Arc::clone(&running.control)).collect();
+        for control in all {
+            control.stop(Stop::Cancelled);
+        }
+    }
+
+    /// Waits until none runs.
+    pub(crate) async fn all_ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Registered before the look, so that an end in between is not missed.
+            ended.as_mut().enable();
+            if self.lock().is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// True where this process runs the job.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+        self.registry.ended.notify_waiters();
+    }
+}

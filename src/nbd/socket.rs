@@ -1,0 +1,202 @@
+//! A connected TCP or Unix socket: dialling with a deadline, time limits, shutting down from elsewhere.
+//!
+//! Two kinds of time limit: with a deadline set, everything together must be done by then (handshakes);
+//! without, each read or write may be silent for the patience set on the socket (transmission).
+
+use crate::uri::Address;
+use crate::{Error, Interrupt, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// How often a connection in the making looks whether it was interrupted.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Kernel buffer asked for on Unix sockets, where it is the sender's that counts: two payloads.
+const UNIX_BUFFER: usize = 1 << 20;
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    kind: Kind,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects by `deadline`, which then holds for reads and writes until [`relax`](Self::relax).
+    pub(crate) fn dial(address: &Address, deadline: Instant, interrupt: &Interrupt) -> Result<Self> {
+        let kind = match address {
+            Address::Tcp { host, port } => {
+                Kind::Tcp(dial_tcp(host.trim_end_matches('.'), *port, deadline, interrupt)?)
+            }
+            Address::Unix(path) => {
+                let to = SocketAddrUnix::new(path).map_err(|e| Error::Connect(e.into()))?;
+                let socket = UnixStream::from(connect(AddressFamily::UNIX, &to, deadline, interrupt)?);
+                // The kernel may give less; it works with any size.
+                let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_BUFFER);
+                Kind::Unix(socket)
+            }
+        };
+        Ok(Socket { kind, deadline: Some(deadline) })
+    }
+
+    /// Replaces the deadline by a limit on silence.
+    pub(crate) fn relax(&mut self, patience: Duration) -> io::Result<()> {
+        self.deadline = None;
+        self.set_timeout(patience)
+    }
+
+    fn set_timeout(&self, limit: Duration) -> io::Result<()> {
+        // Zero would mean "for ever".
+        let limit = Some(limit.max(Duration::from_millis(1)));
+        match &self.kind {
+            Kind::Tcp(socket) => {
+                socket.set_read_timeout(limit).and_then(|()| socket.set_write_timeout(limit))
+            }
+            Kind::Unix(socket) => {
+                socket.set_read_timeout(limit).and_then(|()| socket.set_write_timeout(limit))
+            }
+        }
+    }
+
+    fn keep_deadline(&self) -> io::Result<()> {
+        match self.deadline {
+            None => Ok(()),
+            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => self.set_timeout(left),
+                _ => Err(io::ErrorKind::TimedOut.into()),
+            },
+        }
+    }
+
+    /// Another handle of the same socket.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        let kind = match &self.kind {
+            Kind::Tcp(socket) => Kind::Tcp(socket.try_clone()?),
+            Kind::Unix(socket) => Kind::Unix(socket.try_clone()?),
+        };
+        Ok(Socket { kind, deadline: None })
+    }
+
+    /// Ends all use of the socket, through whichever handle; blocked calls return.
+    pub(crate) fn shutdown(&self) {
+        // Fails only where the socket is not connected any more.
+        let _ = match &self.kind {
+            Kind::Tcp(socket) => socket.shutdown(Shutdown::Both),
+            Kind::Unix(socket) => socket.shutdown(Shutdown::Both),
+        };
+    }
+}
+
+fn dial_tcp(host: &str, port: u16, deadline: Instant, interrupt: &Interrupt) -> Result<TcpStream> {
+    let addresses: Vec<SocketAddr> =
+        (host, port).to_socket_addrs().map_err(Error::Connect)?.take(16).collect();
+    let mut last = Error::Connect(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+    for (tried, address) in addresses.iter().enumerate() {
+        // The first address must not use up the time of the others.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        match connect(family, address, Instant::now() + share, interrupt) {
+            Ok(fd) => {
+                let socket = TcpStream::from(fd);
+                socket.set_nodelay(true).map_err(Error::Connect)?;
+                // A peer that vanished between two backups' reads is noticed by the kernel, too.
+                let _ = sockopt::set_socket_keepalive(&socket, true);
+                return Ok(socket);
+            }
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Connects without blocking for longer than a glance at `interrupt`.
+fn connect(
+    family: AddressFamily,
+    to: &impl rustix::net::addr::SocketAddrArg,
+    deadline: Instant,
+    interrupt: &Interrupt,
+) -> Result<OwnedFd> {
+    use rustix::io::Errno;
+    let failed = |error: Errno| Error::Connect(error.into());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(failed)?;
+    let mut under_way = match rustix::net::connect(&socket, to) {
+        Ok(()) => false,
+        Err(Errno::INPROGRESS | Errno::INTR) => true,
+        // A Unix server whose queue is full: asked again below.
+        Err(Errno::AGAIN) => true,
+        Err(error) => return Err(failed(error)),
+    };
+    while under_way {
+        interrupt.check()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::Connect(io::ErrorKind::TimedOut.into()));
+        }
+        if family == AddressFamily::UNIX {
+            interrupt.pause(GLANCE.min(left))?;
+            under_way = match rustix::net::connect(&socket, to) {
+                Ok(()) | Err(Errno::ISCONN) => false,
+                Err(Errno::AGAIN | Errno::INTR) => true,
+                Err(error) => return Err(failed(error)),
+            };
+            continue;
+        }
+        let limit = Timespec::try_from(GLANCE.min(left)).ok();
+        let mut watched = [PollFd::new(&socket, PollFlags::OUT)];
+        match poll(&mut watched, limit.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => {
+                sockopt::socket_error(&socket).map_err(failed)?.map_err(failed)?;
+                under_way = false;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    rustix::io::ioctl_fionbio(&socket, false).map_err(failed)?;
+    Ok(socket)
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.keep_deadline()?;
+        match &mut self.kind {
+            Kind::Tcp(socket) => socket.read(buf),
+            Kind::Unix(socket) => socket.read(buf),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.keep_deadline()?;
+        match &mut self.kind {
+            Kind::Tcp(socket) => socket.write(buf),
+            Kind::Unix(socket) => socket.write(buf),
+        }
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.keep_deadline()?;
+        match &mut self.kind {
+            Kind::Tcp(socket) => socket.write_vectored(bufs),
+            Kind::Unix(socket) => socket.write_vectored(bufs),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! The hub's REST API: routes, the reading of requests, status lines and the OpenAPI document.
+//!
+//! A handler is thin: it reads the request, calls the hub once, and writes the answer. Every answer that is
+//! no success has the contract's JSON body, whoever refuses: a handler, an extractor, the router (unknown
+//! route, wrong method) or a fault. Nothing is kept between requests but the hub.
+//!
+//! Who calls is an extension of the request ([`api::Caller`]) that the transport puts there; a request
+//! without one is refused (`caller`). A client that goes away takes nothing with it: handlers come to their
+//! end, jobs go on; only a stream of events stops.
+//!
+//! Not here: sockets, TLS and logins (the hub's service), what the requests do (`hub`), the shapes (`api`).
+
+mod answer;
+mod backups;
+mod caller;
+mod events;
+mod extract;
+mod failure;
+mod jobs;
+mod legacy;
+mod openapi;
+mod repositories;
+mod service;
+mod state;
+mod telemetry;
+mod vms;
+
+pub use openapi::document;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use hub::Hub;
+use state::State;
+use utoipa_axum::router::OpenApiRouter;
+
+/// The most bytes of a request's body. The largest honest one is a VM with all its disks.
+const MAX_BODY: usize = 1 << 20;
+
+/// The whole API of that hub, from `/api/v1` on.
+pub fn router(hub: Hub) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .method_not_allowed_fallback(failure::method_not_allowed)
+        .fallback(failure::no_such_route)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(failure::run_to_the_end))
+        .with_state(State::new(hub, document))
+}
+
+/// Every route, with its part of the document.
+fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(backups::routes())
+        .merge(jobs::routes())
+        .merge(repositories::routes())
+        .merge(vms::routes())
+        .merge(telemetry::routes())
+        .merge(service::routes())
+        .merge(legacy::routes())
+}

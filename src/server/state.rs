@@ -1,0 +1,23 @@
+//! What every handler has: the hub, and the document of the routes.
+
+use hub::Hub;
+use std::sync::Arc;
+use std::time::Instant;
+use utoipa::openapi::OpenApi;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct State {
+    /// The engine.
+    pub hub: Hub,
+    /// The document of this very router.
+    pub document: Arc<OpenApi>,
+    /// When the router was made.
+    pub since: Instant,
+}
+
+impl State {
+    pub(crate) fn new(hub: Hub, document: OpenApi) -> Self {
+        State { hub, document: Arc::new(document), since: Instant::now() }
+    }
+}

@@ -1,0 +1,10 @@
+//! The REST API in-process, over the real hub on a folder of its own.
+
+mod backups;
+mod errors;
+mod events;
+mod older;
+mod openapi;
+mod places;
+mod support;
+mod telemetry;

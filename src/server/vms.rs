@@ -1,0 +1,87 @@
+//! `/vms`: what is backed up.
+
+use crate::caller::{Operator, Viewer};
+use crate::extract::{Json, Path, Query, limit};
+use crate::failure::Result;
+use crate::state::State;
+use api::{CreateVm, ErrorBody, Vm, VmAnswer, VmDeleted, VmList, VmQuery};
+use axum::extract::State as Shared;
+use axum::{Json as Answer, http::StatusCode};
+use model::VmName;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(create, list)).routes(routes!(show, delete))
+}
+
+/// Register a VM
+///
+/// With `replace` one that exists gets these disks instead of its own.
+#[utoipa::path(post, path = "/api/v1/vms", operation_id = "create_vm", tag = "vms",
+    request_body = CreateVm,
+    responses(
+        (status = 201, description = "The VM", body = VmAnswer),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn create(
+    _: Operator,
+    Shared(state): Shared<State>,
+    Json(request): Json<CreateVm>,
+) -> Result<(StatusCode, Answer<VmAnswer>)> {
+    let replace = request.replace;
+    let vm = state.hub.add_vm(request, replace).await?;
+    Ok((StatusCode::CREATED, Answer(VmAnswer { success: true, vm: Vm::from(&vm) })))
+}
+
+/// List VMs
+#[utoipa::path(get, path = "/api/v1/vms", operation_id = "list_vms", tag = "vms",
+    params(VmQuery),
+    responses(
+        (status = 200, description = "A page of them, by name", body = VmList),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn list(
+    _: Viewer,
+    Shared(state): Shared<State>,
+    Query(query): Query<VmQuery>,
+) -> Result<Answer<VmList>> {
+    let limit = limit(query.limit)?;
+    let (vms, total) = state.hub.vms(limit, query.offset.unwrap_or(0)).await?;
+    Ok(Answer(VmList { success: true, vms: vms.iter().map(Vm::from).collect(), total }))
+}
+
+/// Show a VM
+#[utoipa::path(get, path = "/api/v1/vms/{name}", operation_id = "show_vm", tag = "vms",
+    params(("name" = String, Path, description = "The VM's name")),
+    responses(
+        (status = 200, description = "The VM", body = VmAnswer),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn show(
+    _: Viewer,
+    Shared(state): Shared<State>,
+    Path(name): Path<VmName>,
+) -> Result<Answer<VmAnswer>> {
+    let vm = state.hub.vm(&name).await?;
+    Ok(Answer(VmAnswer { success: true, vm: Vm::from(&vm) }))
+}
+
+/// Forget a VM
+///
+/// Refused while it has restore points. Its disks are not touched.
+#[utoipa::path(delete, path = "/api/v1/vms/{name}", operation_id = "delete_vm", tag = "vms",
+    params(("name" = String, Path, description = "The VM's name")),
+    responses(
+        (status = 200, description = "It is forgotten", body = VmDeleted),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn delete(
+    _: Operator,
+    Shared(state): Shared<State>,
+    Path(name): Path<VmName>,
+) -> Result<Answer<VmDeleted>> {
+    state.hub.remove_vm(&name).await?;
+    let message = "VM removed successfully".to_owned();
+    Ok(Answer(VmDeleted { success: true, message, vm_name: name }))
+}

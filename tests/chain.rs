@@ -1,0 +1,164 @@
+//! Chains: showing, deleting, merging; and the catalog rebuilt from the repository alone.
+
+use crate::harness::{MIB, Site, have, scribble};
+use std::fs;
+use std::path::PathBuf;
+
+/// A chain with the disk as it was at each point: full, incr, incr, diff, incr on the diff; oldest first.
+fn chain(site: &Site, options: &str) -> Vec<(String, PathBuf)> {
+    let disk = site.disk("disk.raw", 24 * MIB, 10, 5);
+    let mut points = Vec::new();
+    for (round, kind) in
+        ["full", "incremental", "incremental", "differential", "incremental"].into_iter().enumerate()
+    {
+        if round > 0 {
+            scribble(&disk, 2, 50 + round as u64);
+        }
+        let source = if round == 0 { format!("--source {}", disk.display()) } else { String::new() };
+        let id = site.backup(&format!("--vm pg {source} --type {kind} {options}"));
+        let kept = site.path(&format!("as-of-{round}.raw"));
+        fs::copy(&disk, &kept).unwrap();
+        points.push((id, kept));
+    }
+    points
+}
+
+fn assert_all_true(site: &Site, points: &[(String, PathBuf)]) {
+    for (id, kept) in points {
+        site.assert_point_equals(id, 0, kept);
+        site.assert_restores_to(id, 0, kept);
+    }
+    assert_eq!(site.points().len(), points.len());
+    assert_eq!(site.files_ending(".qcow2").len(), points.len());
+    site.ok("backup verify --all");
+    site.assert_nothing_left_over();
+}
+
+#[test]
+fn the_chain_shows_every_point_with_its_parent() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    let chain = site.json("backup chain --vm pg");
+    assert_eq!(chain["chain_length"], 5);
+    assert_eq!(chain["full_backup_id"], points[0].0.as_str());
+    assert_eq!(chain["latest_backup_id"], points[4].0.as_str());
+    let parents: Vec<_> =
+        chain["chain"].as_array().unwrap().iter().map(|p| p["parent_backup_id"].as_str()).collect();
+    let id = |n: usize| Some(points[n].0.as_str());
+    assert_eq!(parents, [None, id(0), id(1), id(0), id(3)]);
+    let text = site.ok("backup chain --vm pg").stdout;
+    assert!(points.iter().all(|(id, _)| text.contains(id.as_str())), "{text}");
+}
+
+#[test]
+fn deleting_a_point_with_dependents_is_refused_with_their_list() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    let run = site.run(&format!("backup delete {} --yes", points[3].0));
+    run.failed_with(5, &[&points[4].0, "--cascade"]);
+    let run = site.run(&format!("backup delete {} --yes --json", points[0].0));
+    assert_eq!(run.code, 5, "{run:#?}");
+    assert!(
+        points[1..]
+            .iter()
+            .all(|(id, _)| run.stdout.contains(id.as_str()) || run.stderr.contains(id.as_str())),
+        "{run:#?}"
+    );
+    assert_eq!(site.points().len(), 5);
+}
+
+#[test]
+fn deleting_asks_and_without_a_terminal_needs_yes() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    site.run(&format!("backup delete {}", points[4].0)).failed_with(2, &["--yes"]);
+    let dry = site.ok(&format!("backup delete {} --cascade --dry-run", points[3].0));
+    assert!(dry.stdout.contains(&points[3].0) && dry.stdout.contains(&points[4].0), "{dry:#?}");
+    assert_eq!(site.points().len(), 5);
+}
+
+#[test]
+fn a_cascade_takes_the_dependents_and_tells_the_freed_bytes() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    let before: u64 = site.files_ending(".qcow2").iter().map(|f| f.metadata().unwrap().len()).sum();
+    let done = site.json(&format!("backup delete {} --cascade --yes", points[3].0));
+    let after: u64 = site.files_ending(".qcow2").iter().map(|f| f.metadata().unwrap().len()).sum();
+    let freed = done["freed_bytes"].as_u64().unwrap();
+    assert!(freed >= before - after && freed < before - after + 1024 * 1024, "{freed} of {before} - {after}");
+    assert_all_true(&site, &points[..3]);
+}
+
+#[test]
+fn merging_any_point_away_leaves_all_later_ones_as_they_were() {
+    if !have(&["qemu-img", "sqlite3"]) {
+        return;
+    }
+    for (options, victim) in [("", 1), ("", 3), ("--compress", 0), ("", 0)] {
+        let site = Site::new();
+        let mut points = chain(&site, options);
+        site.ok(&format!("backup delete {} --merge --yes", points[victim].0));
+        points.remove(victim);
+        assert_all_true(&site, &points);
+        // And the chain goes on.
+        let disk = site.path("disk.raw");
+        scribble(&disk, 1, 99);
+        let id = site.backup("--vm pg --type incremental");
+        site.assert_point_equals(&id, 0, &disk);
+    }
+}
+
+#[test]
+fn a_point_nothing_is_built_on_has_nothing_to_merge_into() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    site.run(&format!("backup delete {} --merge --yes", points[2].0)).failed_with(5, &[&points[2].0]);
+}
+
+#[test]
+fn a_lost_catalog_is_rebuilt_exactly_from_the_repository() {
+    let site = Site::new();
+    let points = chain(&site, "--tag env=prod");
+    site.ok(&format!("backup protect {} --reason audit", points[1].0));
+    site.ok(&format!("backup tag {} --set kept=yes --notes before-upgrade", points[2].0));
+    site.ok(&format!("backup delete {} --cascade --yes", points[3].0));
+    // When a VM was made known is not part of any point, so that alone can't come back.
+    let known = |site: &Site| {
+        let mut vm = site.json("vm show pg");
+        for time in ["created_at", "updated_at"] {
+            vm["vm"].as_object_mut().unwrap().remove(time).unwrap();
+        }
+        [site.json("backup list"), site.json("backup chain --vm pg"), vm]
+    };
+    let before = known(&site);
+    for file in fs::read_dir(site.state()).unwrap().flatten() {
+        if file.file_name().to_string_lossy().starts_with("catalog.db") {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    assert_eq!(site.json("backup list")["total"], 0);
+    site.ok("repo scan default");
+    assert!(before == known(&site), "not what it was; before: {before:#?}");
+    let id = site.backup("--vm pg");
+    site.assert_point_equals(&id, 0, &site.path("disk.raw"));
+    assert_eq!(site.json("backup list")["backups"][0]["backup_type"], "incremental");
+}
+
+#[test]
+fn points_are_addressed_as_people_think_of_them() {
+    let site = Site::new();
+    let points = chain(&site, "");
+    let shown = |address: &str| {
+        site.json(&format!("backup show {address}"))["backup"]["id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(shown("latest"), points[4].0);
+    assert_eq!(shown("pg@latest"), points[4].0);
+    assert_eq!(shown("latest~2"), points[2].0);
+    assert_eq!(shown(&points[1].0), points[1].0);
+    let day = &points[0].0["backup-pg-".len()..][..8];
+    assert_eq!(shown(&format!("pg@{}-{}-{}", &day[..4], &day[4..6], &day[6..])), points[4].0);
+    let run = site.run("backup show backup-pg-");
+    assert_eq!(run.code, 4, "{run:#?}");
+    assert!(points.iter().any(|(id, _)| run.stderr.contains(id.as_str())), "candidates are listed: {run:#?}");
+    site.run("backup show backup-nothing").failed_with(4, &["backup-nothing"]);
+}

@@ -1,0 +1,15 @@
+//! The program end to end: run as users run it, judged by what it leaves and prints, and by what the programs
+//! of others (QEMU, NBD tools, SQLite's shell) make of its files. One file a feature.
+
+mod architecture;
+mod backup;
+mod chain;
+mod concurrency;
+mod faults;
+mod harness;
+mod kill;
+mod names;
+mod output;
+mod restore;
+mod sources;
+mod verify;

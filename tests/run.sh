@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Passes every test. Installs the system packages that the tests need (as root or with sudo), says which,
+# and skips loudly what it can't install; with SENDENSE_REQUIRE_ALL=1 a skip is a failure.
+#
+#   tests/run.sh              everything
+#   tests/run.sh NAME…        only the tests whose names contain one of these words
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+require_all=${SENDENSE_REQUIRE_ALL:-0}
+skipped=()
+
+say() { printf '\n== %s\n' "$*" >&2; }
+skip() {
+  skipped+=("$*")
+  printf 'SKIPPED: %s\n' "$*" >&2
+  [ "$require_all" != 1 ] || { echo "SENDENSE_REQUIRE_ALL=1 is set, so this is a failure." >&2; exit 1; }
+}
+
+# program -> Debian package
+declare -A packages=(
+  [cc]=build-essential [qemu-img]=qemu-utils [qemu-nbd]=qemu-utils [qemu-storage-daemon]=qemu-utils
+  [nbdkit]=nbdkit [nbdcopy]=libnbd-bin [nbdinfo]=libnbd-bin [mkfs.ext4]=e2fsprogs [debugfs]=e2fsprogs
+  [sgdisk]=gdisk [openssl]=openssl [tmux]=tmux [jq]=jq [zsh]=zsh [fish]=fish [mandoc]=mandoc
+  [sqlite3]=sqlite3 [shellcheck]=shellcheck [pgrep]=procps [setpriv]=util-linux
+)
+
+install_packages() {
+  local missing=() wanted=() program
+  for program in "${!packages[@]}"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || { missing+=("$program"); wanted+=("${packages[$program]}"); }
+  done
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+  say "installing Debian packages: ${wanted[*]}  (for: ${missing[*]})"
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { skip "no root and no sudo: can't install ${wanted[*]}"; return 0; }
+    as_root=(sudo)
+  fi
+  command -v apt-get >/dev/null || { skip "no apt-get here: install by hand ${wanted[*]}"; return 0; }
+  export DEBIAN_FRONTEND=noninteractive
+  if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null; }; then
+    skip "apt-get could not install ${wanted[*]}"
+  fi
+}
+
+install_cargo_tool() { # cargo subcommand, crate
+  cargo "$1" --version >/dev/null 2>&1 && return 0
+  say "installing $2 with cargo"
+  cargo install --quiet --locked "$2" || { skip "cargo could not install $2"; return 1; }
+}
+
+install_packages
+export PATH=$PATH:/usr/sbin:/sbin
+
+if [ $# -gt 0 ]; then
+  exec cargo nextest run --workspace "$@"
+fi
+
+say "format"
+cargo fmt --all --check
+
+say "shell scripts"
+if command -v shellcheck >/dev/null; then
+  shellcheck tests/run.sh examples/*.sh benches/*.sh .ci/run
+else
+  skip "shellcheck"
+fi
+
+say "lints"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+say "licences and sources of the dependencies"
+if install_cargo_tool deny cargo-deny; then
+  cargo deny --log-level error check licenses bans sources
+fi
+
+say "tests"
+if install_cargo_tool nextest cargo-nextest; then
+  cargo nextest run --workspace --no-fail-fast
+else
+  cargo test --workspace --no-fail-fast
+fi
+
+say "documentation"
+cargo test --workspace --doc --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+if [ "${#skipped[@]}" -gt 0 ]; then
+  printf '\nPassed, but skipped:\n' >&2
+  printf '  %s\n' "${skipped[@]}" >&2
+else
+  printf '\nPassed, nothing skipped.\n' >&2
+fi
