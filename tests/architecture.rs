@@ -7,6 +7,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("block", &[]),
     ("qcow2", &["block"]),
+    ("guestfs", &[]),
     ("nbd", &["block"]),
     ("api", &["model"]),
     ("repository", &["model", "block"]),

@@ -1,0 +1,1 @@
+//! The system's view: which volume is the root, and where the others stand in it.
