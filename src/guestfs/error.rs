@@ -60,6 +60,24 @@ impl Error {
         Error::Corrupt { structure: structure.into(), reason: reason.into() }
     }
 
+    /// The same error once more, for one that is kept and given to everybody who asks again.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Error::Io { offset, source } => {
+                Error::Io { offset: *offset, source: io::Error::new(source.kind(), source.to_string()) }
+            }
+            Error::Corrupt { structure, reason } => Error::corrupt(structure, reason),
+            Error::Unsupported(what) => Error::Unsupported(what.clone()),
+            Error::Encrypted(what) => Error::Encrypted(what.clone()),
+            Error::Untrusted(why) => Error::Untrusted(why.clone()),
+            Error::NotFound => Error::NotFound,
+            Error::NotADirectory => Error::NotADirectory,
+            Error::IsADirectory => Error::IsADirectory,
+            Error::NotASymlink => Error::NotASymlink,
+            Error::Limit(bound) => Error::Limit(bound.clone()),
+        }
+    }
+
     /// A feature that nothing here decodes.
     pub fn unsupported(feature: impl Into<String>) -> Self {
         Error::Unsupported(feature.into())

@@ -13,19 +13,25 @@
 
 pub mod btrfs;
 mod cache;
+pub mod content;
 mod device;
 mod error;
 pub mod exfat;
 pub mod ext;
 pub mod fat;
 mod field;
+pub mod foreign;
 mod fs;
 pub mod iso9660;
 pub mod layers;
+mod names;
 pub mod ntfs;
 mod overlay;
+mod pages;
 pub mod system;
+pub mod tree;
 mod volume;
+mod wtf8;
 pub mod xfs;
 
 pub use cache::Cache;

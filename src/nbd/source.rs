@@ -138,8 +138,8 @@ impl BlockSource for NbdSource {
     }
 
     fn parallelism(&self) -> usize {
-        // One more than connections: while one hashes, another has its requests on the way.
-        self.pool.size() + 1
+        // Two a connection: while one hashes and writes, another has its requests on the way.
+        self.pool.size() * 2
     }
 }
 
