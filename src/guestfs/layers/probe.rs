@@ -1,0 +1,51 @@
+//! What a range holds that is no layer: a file system, swap space, something that is refused by name.
+
+use crate::device::{Device, ReadAt};
+use crate::fs::Recognised;
+use crate::layers::bitlocker;
+use crate::volume::Content;
+use crate::{Error, GuestFs, OpenOptions, Result};
+use std::sync::Arc;
+
+/// A file system's reader.
+struct Reader {
+    recognise: fn(&dyn ReadAt) -> Result<Option<Recognised>>,
+    open: fn(Vec<Device>, &OpenOptions) -> Result<Arc<dyn GuestFs>>,
+}
+
+/// The readers, in the order in which they are asked: those whose formatting leaves the signatures of others in place
+/// come before those others.
+const READERS: &[Reader] = &[];
+
+/// What `device` holds. What can't be told because it is damaged is [`Content::Damaged`].
+///
+/// # Errors
+/// Those of the reader below.
+pub fn content(device: &dyn ReadAt) -> Result<Content> {
+    if let Some(locked) = bitlocker::recognise(device)? {
+        return Ok(locked);
+    }
+    for reader in READERS {
+        match (reader.recognise)(device) {
+            Ok(Some(recognised)) => return Ok(Content::FileSystem(recognised)),
+            Ok(None) => {}
+            Err(Error::Io { offset, source }) => return Err(Error::Io { offset, source }),
+            Err(error) => return Ok(Content::Damaged(error.to_string())),
+        }
+    }
+    Ok(Content::Unknown)
+}
+
+/// Opens what [`content`] recognised, with the same reader.
+///
+/// # Errors
+/// [`Error::Unsupported`] where no reader knows it (any more); those of the reader.
+pub fn open(devices: &[Device], options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
+    let first = devices.first().ok_or_else(|| Error::unsupported("a volume without devices"))?;
+    for reader in READERS {
+        if (reader.recognise)(first.as_ref())?.is_some() {
+            return (reader.open)(devices.to_vec(), options);
+        }
+    }
+    Err(Error::unsupported("this volume's content"))
+}
