@@ -45,12 +45,16 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
     };
     let mut root = vec![0; length.min(1 << 16) as usize];
     let in_root = match device.read_at(&mut root, at) {
-        Ok(()) => root.as_chunks().0.iter().map(entry::Slot::parse).take_while(|slot| *slot != entry::Slot::End).find_map(
-            |slot| match slot {
+        Ok(()) => root
+            .as_chunks()
+            .0
+            .iter()
+            .map(entry::Slot::parse)
+            .take_while(|slot| *slot != entry::Slot::End)
+            .find_map(|slot| match slot {
                 entry::Slot::Label(label) => Some(label),
                 _ => None,
-            },
-        ),
+            }),
         Err(_) => None,
     };
     let label = in_root.or(boot.label).and_then(|label| entry::label(&label));

@@ -1,0 +1,1 @@
+//! What is not read here, recognised by name.
