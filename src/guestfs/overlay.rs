@@ -77,6 +77,13 @@ impl Overlay {
         }
     }
 
+    /// Whether any byte of the `length` bytes at `offset` was replaced.
+    pub fn covers(&self, offset: u64, length: u64) -> bool {
+        let end = offset.saturating_add(length);
+        let last = self.ranges.range(..end).next_back();
+        last.is_some_and(|(&at, bytes)| length > 0 && at + bytes.len() as u64 > offset)
+    }
+
     /// Whether nothing was replaced.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -130,6 +137,8 @@ mod tests {
                 let mut buf = vec![0; length];
                 overlay.read_at(&mut buf, at as u64).unwrap();
                 prop_assert_eq!(&buf[..], &model[at..at + length]);
+                let replaced = (at..at + length).any(|at| overlay.covers(at as u64, 1));
+                prop_assert_eq!(overlay.covers(at as u64, length as u64), replaced);
             }
         }
     }
