@@ -3,6 +3,7 @@
 
 mod compare;
 mod fixture;
+mod hostile;
 
 mod btrfs;
 mod exfat;
