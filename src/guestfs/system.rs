@@ -47,6 +47,9 @@ pub struct System {
     pub mounts: Vec<MountPoint>,
     /// The systems that were found and not taken, the best first.
     pub others: Vec<Root>,
+    /// Names at the root that lead to a volume and are not listed, for links of the guest: `Volume{GUID}` of a Windows,
+    /// with the volume's id.
+    pub links: Vec<(Vec<u8>, String)>,
     /// Why something could not be opened, or does not stand where the guest has it; what was guessed.
     pub notes: Vec<String>,
 }
@@ -60,6 +63,7 @@ impl System {
             root: None,
             mounts: Vec::new(),
             others: Vec::new(),
+            links: Vec::new(),
             notes: Vec::new(),
         }
     }

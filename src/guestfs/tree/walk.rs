@@ -1,0 +1,292 @@
+//! Everything below a folder, without following links, within fixed bounds.
+//!
+//! A damaged image can hold a folder that contains itself, or one that stands in a thousand others. So a folder is
+//! entered once: a second time is an error for the visitor, as is one that is deeper than the bound. The walk keeps one
+//! part of each folder it is in (or, where it sorts, the whole of it), and the numbers of the folders it has seen.
+
+use super::{Node, Tree, points};
+use crate::{Error, FileKind, Result, Stat};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+/// How a walk goes.
+#[derive(Debug, Clone)]
+pub struct WalkOptions {
+    /// How many folders deep the caller wants to go: 0 visits only the node where it begins.
+    pub depth: Option<usize>,
+    /// How many folders deep it goes at most. Where there are more, that is an error.
+    pub max_depth: usize,
+    /// How many folders are entered at most.
+    pub max_folders: usize,
+    /// Whether entries come in the order of their names' bytes. Otherwise they come as the file system has them, which
+    /// is the same each time too, and so does the folder that would take more than [`SORTED_BYTES`] of memory.
+    pub sorted: bool,
+    /// Whether volumes that stand in a folder are entered. They are visited in any case.
+    pub cross_mounts: bool,
+    /// Whether `/@volumes` at the tree's root is visited.
+    pub other_volumes: bool,
+}
+
+impl Default for WalkOptions {
+    fn default() -> Self {
+        WalkOptions {
+            depth: None,
+            max_depth: 1024,
+            max_folders: 1 << 22,
+            sorted: false,
+            cross_mounts: true,
+            other_volumes: true,
+        }
+    }
+}
+
+/// How many bytes of entries a walk holds to sort them, in all folders that it is in.
+pub const SORTED_BYTES: usize = 64 << 20;
+/// How many entries of a folder are read at once where they are not sorted.
+const BATCH: usize = 512;
+/// How many entries a folder has at most.
+const MAX_ENTRIES: u64 = 1 << 26;
+
+/// Something a walk came by.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A file or folder.
+    Entry(Entry<'a>),
+    /// Something that can't be read: an entry, or (after its own [`Event::Entry`]) a folder, or the rest of one.
+    Failed {
+        /// Its path.
+        path: &'a [u8],
+        /// Why.
+        error: &'a Error,
+    },
+}
+
+/// A file or folder that a walk came by.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    tree: &'a Tree,
+    /// The path: that of the node where the walk began, and the names below it.
+    pub path: &'a [u8],
+    /// The last name; empty where the walk began at the root.
+    pub name: &'a [u8],
+    /// The file or folder.
+    pub node: Node,
+    /// What it is.
+    pub kind: FileKind,
+    /// How deep below the beginning, which is 0.
+    pub depth: usize,
+}
+
+impl Entry<'_> {
+    /// What is known of it. Read only when asked for.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub fn stat(&self) -> Result<Stat> {
+        self.tree.stat(self.node)
+    }
+}
+
+/// How a walk goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Into it, where it is a folder, and on.
+    Into,
+    /// On, but not into it.
+    Over,
+    /// Nowhere.
+    Stop,
+}
+
+/// An entry that is still to be visited.
+struct Waiting {
+    name: Vec<u8>,
+    node: Node,
+    kind: Option<FileKind>,
+}
+
+impl Waiting {
+    /// Bytes of memory.
+    fn cost(&self) -> usize {
+        size_of::<Waiting>() + self.name.len()
+    }
+}
+
+/// A folder the walk is in.
+struct Folder {
+    node: Node,
+    /// The length of its path.
+    path: usize,
+    /// What of it was read and not visited, last first.
+    waiting: Vec<Waiting>,
+    /// Where reading goes on; `None` at the end.
+    from: Option<u64>,
+    /// How many entries were read.
+    count: u64,
+    /// Why reading ended before the end.
+    failed: Option<Error>,
+}
+
+impl Tree {
+    /// Visits `start`, whose path is `path`, and all below it: each folder before what is in it. Errors of single nodes
+    /// are given to `visit` and do not end the walk.
+    ///
+    /// Returns whether it came to its end, and was not stopped.
+    pub fn walk(
+        &self,
+        path: &[u8],
+        start: Node,
+        options: &WalkOptions,
+        visit: &mut dyn FnMut(Event<'_>) -> Step,
+    ) -> bool {
+        let mut walk = Walk {
+            tree: self,
+            options,
+            path: path.to_vec(),
+            seen: HashSet::new(),
+            folders: Vec::new(),
+            held: 0,
+        };
+        while walk.path.len() > 1 && walk.path.ends_with(b"/") {
+            walk.path.pop();
+        }
+        walk.run(start, visit).is_continue()
+    }
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    options: &'a WalkOptions,
+    path: Vec<u8>,
+    seen: HashSet<Node>,
+    folders: Vec<Folder>,
+    /// Bytes of all entries that wait.
+    held: usize,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, start: Node, visit: &mut dyn FnMut(Event<'_>) -> Step) -> ControlFlow<()> {
+        let name_at = self.path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        self.node(start, None, name_at, visit)?;
+        while let Some(folder) = self.folders.last_mut() {
+            self.path.truncate(folder.path);
+            if let Some(entry) = folder.waiting.pop() {
+                self.held -= entry.cost();
+                let node = folder.node;
+                if self.path != b"/" {
+                    self.path.push(b'/');
+                }
+                let name_at = self.path.len();
+                self.path.extend_from_slice(&entry.name);
+                if !self.options.other_volumes && node == self.tree.root() && entry.name == points::VOLUMES {
+                    continue;
+                }
+                self.node(entry.node, entry.kind, name_at, visit)?;
+            } else if let Some(error) = folder.failed.take() {
+                // What could be read of it was visited before.
+                fail(visit, &self.path, &error)?;
+            } else if let Some(from) = folder.from {
+                self.held += read(self.tree, folder, from, self.options.sorted, self.held);
+            } else {
+                self.folders.pop();
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Visits one node, whose path is the walk's, and goes into it.
+    fn node(
+        &mut self,
+        node: Node,
+        kind: Option<FileKind>,
+        name_at: usize,
+        visit: &mut dyn FnMut(Event<'_>) -> Step,
+    ) -> ControlFlow<()> {
+        let kind = match kind.map_or_else(|| self.tree.kind(node), Ok) {
+            Ok(kind) => kind,
+            Err(error) => return fail(visit, &self.path, &error),
+        };
+        let depth = self.folders.len();
+        let name = &self.path[name_at..];
+        let step = visit(Event::Entry(Entry { tree: self.tree, path: &self.path, name, node, kind, depth }));
+        match step {
+            Step::Stop => return ControlFlow::Break(()),
+            Step::Over => return ControlFlow::Continue(()),
+            Step::Into if kind != FileKind::Directory => return ControlFlow::Continue(()),
+            Step::Into => {}
+        }
+        let above = self.folders.last().map(|folder| folder.node.fs);
+        if !self.options.cross_mounts && above.is_some_and(|above| above != node.fs) {
+            return ControlFlow::Continue(());
+        }
+        if self.options.depth.is_some_and(|wanted| depth >= wanted) {
+            return ControlFlow::Continue(());
+        }
+        let refused = if self.seen.contains(&node) {
+            Error::corrupt("the folder", "it stands in two folders, or in itself; it was visited before")
+        } else if depth >= self.options.max_depth {
+            Error::Limit(format!("folders are more than {} deep", self.options.max_depth))
+        } else if self.seen.len() >= self.options.max_folders {
+            Error::Limit(format!("there are more than {} folders", self.options.max_folders))
+        } else {
+            self.seen.insert(node);
+            let path = self.path.len();
+            self.folders.push(Folder {
+                node,
+                path,
+                waiting: Vec::new(),
+                from: Some(0),
+                count: 0,
+                failed: None,
+            });
+            return ControlFlow::Continue(());
+        };
+        fail(visit, &self.path, &refused)
+    }
+}
+
+fn fail(visit: &mut dyn FnMut(Event<'_>) -> Step, path: &[u8], error: &Error) -> ControlFlow<()> {
+    match visit(Event::Failed { path, error }) {
+        Step::Stop => ControlFlow::Break(()),
+        Step::Into | Step::Over => ControlFlow::Continue(()),
+    }
+}
+
+/// Reads the next entries of a folder, and tells how many bytes they take.
+fn read(tree: &Tree, folder: &mut Folder, from: u64, sorted: bool, held: usize) -> usize {
+    let sorted = sorted && from == 0;
+    let mut entries: Vec<Waiting> = Vec::new();
+    let mut bytes = 0;
+    let mut next = None;
+    let read = tree.readdir(folder.node, from, &mut |entry| {
+        let waiting = Waiting { name: entry.name.to_vec(), node: entry.node, kind: entry.kind };
+        bytes += waiting.cost();
+        entries.push(waiting);
+        let full = if sorted { held + bytes > SORTED_BYTES } else { entries.len() >= BATCH };
+        if !full {
+            return ControlFlow::Continue(());
+        }
+        next = Some(entry.next);
+        ControlFlow::Break(())
+    });
+    folder.count += entries.len() as u64;
+    folder.from = next;
+    let failed = match read {
+        Err(error) => Some(error),
+        Ok(()) if next == Some(from) || folder.count > MAX_ENTRIES => {
+            Some(Error::corrupt("the folder", "its entries do not end"))
+        }
+        Ok(()) => None,
+    };
+    if failed.is_some() {
+        folder.from = None;
+        folder.failed = failed;
+    }
+    // A folder that is too large to be sorted comes in its own order, all of it.
+    if sorted && folder.from.is_none() {
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    entries.reverse();
+    folder.waiting = entries;
+    bytes
+}
