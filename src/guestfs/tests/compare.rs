@@ -24,6 +24,8 @@ pub struct Compared {
     pub xattrs: bool,
     /// Sizes of folders.
     pub directory_sizes: bool,
+    /// Times of the root folder, which FAT stores nowhere.
+    pub root_times: bool,
     /// Times are rounded down to this many nanoseconds before they are compared.
     pub time_grain: i128,
 }
@@ -37,6 +39,7 @@ impl Default for Compared {
             accessed: false,
             xattrs: true,
             directory_sizes: true,
+            root_times: true,
             time_grain: 1,
         }
     }
@@ -198,6 +201,9 @@ impl Comparison<'_> {
             if (major, minor) != device {
                 self.wrong(path, "device", (major, minor), device);
             }
+        }
+        if !self.what.root_times && path == Path::new("/") {
+            return;
         }
         self.time(path, "modified", ours.modified, theirs.mtime(), theirs.mtime_nsec());
         if self.what.changed {
