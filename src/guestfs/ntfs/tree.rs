@@ -188,9 +188,8 @@ impl GuestFs for Tree {
         let content = self.stream(node, &file)?.map(|(_, attribute)| &attribute.content);
         let (size, allocated) = match &nature {
             Nature::Link(target) => (target.len() as u64, 0),
-            Nature::Special(..) => (0, 0),
             Nature::Directory => Index::new(&self.volume, &file).map(|index| index.size()).unwrap_or_default(),
-            Nature::File | Nature::Refused(..) => {
+            Nature::File | Nature::Special(..) | Nature::Refused(..) => {
                 content.map_or((0, 0), |content| (content.size(), content.allocated()))
             }
         };

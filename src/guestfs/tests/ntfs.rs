@@ -2,7 +2,7 @@
 
 use crate::compare::{self, Compared, Count};
 use crate::fixture::{can_mount, sh};
-use guestfs::{Device, Error, FileDevice, FileKind, GuestFs, NodeId, OpenOptions, Place, ReadAt, ntfs};
+use guestfs::{Device, Error, FileDevice, FileKind, GuestFs, MemoryDevice, NodeId, OpenOptions, Place, ntfs};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -144,9 +144,9 @@ fn every_size_of_clusters_and_sectors_reads_as_ntfs_3g_shows_it() {
     let mut sizes: Vec<String> = (9..=21).map(|bits| format!("-s 512 -c {}", 1 << bits)).collect();
     sizes.extend(["-s 4096 -c 4096".into(), "-s 4096 -c 65536".into(), "-s 1024 -c 2048".into()]);
     for options in sizes {
-        let image = Image::new("400M", &options);
+        let image = Image::new("6G", &options);
         let count = image.fill("", FILL).assert_same();
-        assert_eq!((count.files, count.directories, count.xattrs), (71, 5, 9), "{options}");
+        assert_eq!((count.files, count.directories, count.xattrs), (69, 5, 7), "{options}");
         assert!(count.bytes > 1_300_000 && count.holes > 3_000_000, "{options}: {count:?}");
     }
 }
@@ -379,4 +379,350 @@ setfattr -h -v ALONGN~1.TEX -n system.ntfs_dos_name 'A long name with a short on
     assert_eq!(compare::entries(&*fs, fs.root()).unwrap().len(), 1);
     assert!(fs.stat(node(&*fs, "$MFT")).unwrap().size > 20 * 1024);
     assert_eq!(fs.stat(node(&*fs, "$UpCase")).unwrap().size, 131_072);
+}
+
+/// A reparse point as `setfattr` takes it.
+fn reparse(tag: u32, data: &[u8]) -> String {
+    let mut bytes = tag.to_le_bytes().to_vec();
+    bytes.extend((data.len() as u16).to_le_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(data);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("0x{hex}")
+}
+
+/// The data of a junction, or of a symbolic link where there are flags.
+fn target(path: &str, flags: Option<u32>) -> Vec<u8> {
+    let name: Vec<u8> = path.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let length = (name.len() as u16).to_le_bytes();
+    let mut data = [[0, 0], length, length, [0, 0]].concat();
+    // The print name follows with its terminator.
+    data[4..6].copy_from_slice(&(name.len() as u16 + 2).to_le_bytes());
+    data[6..8].copy_from_slice(&[0, 0]);
+    data.extend(flags.map(u32::to_le_bytes).into_iter().flatten());
+    data.extend(name);
+    data.extend([0, 0, 0, 0]);
+    data
+}
+
+#[test]
+fn links_and_special_files_are_what_they_mean() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("60M", "");
+    // Interix' links and devices, which ntfs-3g writes by itself, and those of Linux under Windows.
+    image.fill(
+        "",
+        "mkdir d; echo x > d/file; ln -s d/file interix; ln -s /absolute/ä/😀 d/far; ln -s nowhere broken; mknod null c 1 3; mknod disk b 8 17",
+    );
+    image.fill(
+        "special_files=wsl",
+        "ln -s d/file linux; ln -s ../interix d/linux-up; mknod tty c 5 300; mknod vda b 252 16; mkfifo pipe; python3 -c \"
+import socket; socket.socket(socket.AF_UNIX).bind('socket')\"",
+    );
+    let (relative, up, folder) = (
+        reparse(0xa000_000c, &target(r"d\file", Some(1))),
+        reparse(0xa000_000c, &target(r"..\d\file", Some(1))),
+        reparse(0xa000_000c, &target(r"d", Some(1))),
+    );
+    image.fill(
+        "",
+        &format!(
+            "touch windows d/windows-up; mkdir windows-folder
+             setfattr -h -n system.ntfs_reparse_data -v {relative} windows
+             setfattr -h -n system.ntfs_reparse_data -v {up} d/windows-up
+             setfattr -h -n system.ntfs_reparse_data -v {folder} windows-folder"
+        ),
+    );
+    // ntfs-3g gives what is special for Linux the mode 0.
+    let count = image.assert_same_but(Compared { owners: false, ..Compared::default() });
+    assert_eq!((count.files, count.links, count.others), (1, 8, 6));
+
+    // Absolute ones are in the guest's terms here; ntfs-3g has the mount's.
+    let (junction, absolute, root) = (
+        reparse(0xa000_0003, &target(r"\??\C:\Users\All Users", None)),
+        reparse(0xa000_000c, &target(r"\??\D:\x", Some(0))),
+        reparse(0xa000_000c, &target(r"\d\file", Some(1))),
+    );
+    image.fill(
+        "",
+        &format!(
+            "mkdir junction d/e d/e/f; touch absolute d/e/f/root root
+             setfattr -h -n system.ntfs_reparse_data -v {junction} junction
+             setfattr -h -n system.ntfs_reparse_data -v {absolute} absolute
+             setfattr -h -n system.ntfs_reparse_data -v {root} root
+             setfattr -h -n system.ntfs_reparse_data -v {root} d/e/f/root"
+        ),
+    );
+    let fs = image.open();
+    for (path, expected) in [
+        ("junction", "/C/Users/All Users"),
+        ("absolute", "/D/x"),
+        ("root", "d/file"),
+        ("d/e/f/root", "../../../d/file"),
+    ] {
+        let node = node(&*fs, path);
+        assert_eq!(fs.readlink(node).unwrap(), expected.as_bytes(), "{path}");
+        let stat = fs.stat(node).unwrap();
+        assert_eq!((stat.kind, stat.size), (FileKind::Symlink, expected.len() as u64), "{path}");
+        assert!(matches!(fs.lookup(node, b"x"), Err(Error::NotADirectory)));
+        assert!(fs.read_at(node, 0, &mut [0; 10]).is_err());
+    }
+    assert!(matches!(fs.readlink(node(&*fs, "d/file")), Err(Error::NotASymlink)));
+}
+
+#[test]
+fn content_that_a_driver_makes_is_refused_by_its_name() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("60M", "");
+    let cases = [
+        ("wof", 0x8000_0017, &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0][..], "WOF compression (LZX)"),
+        ("dedup", 0x8000_0013, &[0; 8], "deduplication"),
+        ("cloud", 0x9000_601a, &[0; 8], "cloud placeholder"),
+        ("hsm", 0xc000_0004, &[0; 8], "hierarchical storage"),
+        ("unknown", 0x8000_4321, &[0; 8], "0x80004321"),
+    ];
+    let mut script = String::from("mkdir folder other; echo in > folder/in; touch other/hidden\n");
+    for (name, tag, data, _) in cases {
+        let value = reparse(tag, data);
+        script += &format!(
+            "echo content > {name}; setfattr -n user.stream -v value {name}
+             setfattr -h -n system.ntfs_reparse_data -v {value} {name}\n"
+        );
+    }
+    let (cloud, projected) = (reparse(0x9000_001a, &[0; 8]), reparse(0x9000_001c, &[0; 8]));
+    script += &format!("setfattr -h -n system.ntfs_reparse_data -v {cloud} folder\n");
+    script += &format!("setfattr -h -n system.ntfs_reparse_data -v {projected} other\n");
+    image.fill("", &script);
+    let fs = image.open();
+    assert_eq!(compare::entries(&*fs, fs.root()).unwrap().len(), 7);
+    for (name, _, _, said) in cases {
+        let node = node(&*fs, name);
+        let stat = fs.stat(node).unwrap();
+        assert_eq!((stat.kind, stat.size), (FileKind::File, 8), "{name}");
+        for error in [fs.read_at(node, 0, &mut [0; 10]).unwrap_err(), fs.map(node, 0).unwrap_err()] {
+            assert!(matches!(error, Error::Unsupported(_)), "{name}: {error}");
+            assert!(error.to_string().contains(said), "{name}: {error}");
+        }
+        assert_eq!(fs.xattrs(node).unwrap().len(), 1, "{name}");
+    }
+    assert_eq!(content(&*fs, node(&*fs, "folder/in")), b"in\n", "what is there of a cloud folder");
+    let other = node(&*fs, "other");
+    assert_eq!(fs.stat(other).unwrap().kind, FileKind::Directory);
+    assert!(matches!(fs.readdir(other, 0, &mut |_| panic!()), Err(Error::Unsupported(_))));
+    assert!(matches!(fs.lookup(other, b"hidden"), Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn files_of_many_extents_go_on_in_other_records() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("12M", "-c 512");
+    // Half of many small files is deleted; what is made then lies in the holes: $MFT too.
+    let count = image
+        .fill(
+            "",
+            r#"
+python3 - <<'END'
+import os, random
+def make(name, size):
+    try: open(name, 'wb', 0).write(os.urandom(size))
+    except OSError: return False
+    return True
+os.mkdir('small')
+count = 0
+while count < 3000 and make('small/%d' % count, 2048): count += 1
+pad = open('pad', 'wb', 0)
+try:
+    while True: pad.write(os.urandom(4096))
+except OSError: pass
+try: pad.close()
+except OSError: pass
+random.seed(7)
+for n in range(count):
+    if random.random() < 0.6: os.unlink('small/%d' % n)
+make('many-extents', 2000000)
+os.mkdir('names')
+for n in range(3000):
+    if not make('names/%d' % n, n % 300): break
+END
+for n in $(seq 20); do setfattr -n user.stream$n -v "$(head -c 300 /dev/zero | tr '\0' a)" many-extents; done
+for n in $(seq 30); do ln many-extents "link of a rather long name $n" || break; done
+"#,
+        )
+        .assert_same();
+    assert!(count.files > 500 && count.xattrs >= 20, "{count:?}");
+    let fs = image.open();
+    let runs = |name: &str| {
+        let node = node(&*fs, name);
+        let (mut runs, mut offset) = (0, 0);
+        while let Some(run) = fs.map(node, offset).unwrap() {
+            offset += run.length;
+            runs += 1;
+        }
+        runs
+    };
+    let (file, table) = (runs("many-extents"), runs("$MFT"));
+    assert!(file > 150 && table > 200, "{file} runs, $MFT in {table}");
+}
+
+#[test]
+fn a_damaged_boot_sector_and_a_damaged_table_have_copies() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("60M", "-L Größe");
+    image.fill("", "echo here > file");
+    let good = ntfs::recognise(&*image.device()).unwrap().unwrap();
+    assert_eq!((good.kind, good.label.as_deref(), good.size), ("ntfs", Some("Größe"), (60 << 20) - 512));
+    let uuid = sh(&format!("blkid -p -o value -s UUID {}", image.path.display()));
+    assert_eq!(good.uuid.as_deref(), Some(uuid.trim()));
+    let fs = image.open();
+    assert_eq!(fs.info().warnings, Vec::<String>::new());
+    assert_eq!((fs.info().label.as_deref(), &fs.info().uuid), (Some("Größe"), &good.uuid));
+    assert_eq!((fs.info().block_size, fs.info().has_owners), (4096, false));
+
+    let whole = fs::read(&image.path).unwrap();
+    let opened = |bytes: Vec<u8>| -> (bool, Result<Arc<dyn GuestFs>, Error>) {
+        let device: Device = Arc::new(MemoryDevice(bytes));
+        let known = ntfs::recognise(&*device).unwrap().is_some();
+        (known, ntfs::open(device, &OpenOptions::default()))
+    };
+    let warned = |bytes: Vec<u8>, known: bool, said: &str| {
+        let (recognised, fs) = opened(bytes);
+        assert_eq!(recognised, known, "{said}");
+        let fs = fs.unwrap();
+        assert!(fs.info().warnings.iter().any(|line| line.contains(said)), "{said}: {:?}", fs.info());
+        assert_eq!(content(&*fs, node(&*fs, "file")), b"here\n");
+    };
+    let mut bytes = whole.clone();
+    bytes[..512].fill(0);
+    warned(bytes.clone(), true, "boot sector");
+    bytes[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+    assert!(!opened(bytes).0, "an ext file system where a NTFS was");
+    let mut bytes = whole.clone();
+    bytes[0x0b..0x0e].fill(0xff);
+    warned(bytes, true, "boot sector");
+    let mut bytes = whole.clone();
+    bytes[..512].fill(0x5a);
+    warned(bytes, false, "boot sector");
+
+    let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 4096;
+    let mut bytes = whole.clone();
+    bytes[mft..mft + 1024].fill(0);
+    warned(bytes.clone(), true, "$MFTMirr");
+    bytes[mft + 3 * 1024 + 510] ^= 1;
+    bytes[mft + 2 * 1024 + 1022] ^= 1;
+    warned(bytes.clone(), true, "$MFTMirr");
+    // The sixth record has no copy.
+    bytes[mft + 5 * 1024 + 510] ^= 1;
+    let fs = opened(bytes).1.unwrap();
+    assert!(matches!(fs.stat(fs.root()), Err(Error::Corrupt { .. })));
+
+    // Dirty, hibernated, of an unknown version.
+    sh(&format!("ntfsfix {} > /dev/null", image.path.display()));
+    assert!(image.open().info().warnings[0].contains("marked dirty"));
+}
+
+#[test]
+fn encrypted_files_are_named_as_such() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("60M", "");
+    // What a backup of an encrypted file restores, as it is stored.
+    image.fill(
+        "efs_raw",
+            "(head -c 5120 /dev/urandom; printf '\\0\\0') > secret; setfattr -n user.ntfs.efsinfo -v 0x20030000$(head -c 796 /dev/zero | od -An -v -tx1 | tr -d ' \\n') secret",
+    );
+    let fs = image.open();
+    let secret = node(&*fs, "secret");
+    assert!(fs.stat(secret).unwrap().size > 4000);
+    assert!(matches!(fs.read_at(secret, 0, &mut [0; 16]), Err(Error::Encrypted(_))));
+    assert!(matches!(fs.map(secret, 0), Err(Error::Encrypted(_))));
+}
+
+/// Changes a copy of `whole` in each of `rounds` ways, most of them in `places`, and walks what then opens.
+fn mutate(whole: &[u8], places: &[std::ops::Range<usize>], rounds: u64) -> (u64, u64) {
+    let (mut opened, mut refused) = (0, 0);
+    let mut seed = 0x1234_5678_9abc_def1_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for _ in 0..rounds {
+        let mut bytes = whole.to_vec();
+        for _ in 0..1 + random() % 4 {
+            let place = &places[random() as usize % places.len()];
+            let at = place.start + random() as usize % place.len();
+            match random() % 4 {
+                0 => bytes[at] ^= 1 << (random() % 8),
+                1 => bytes[at] = random() as u8,
+                2 => {
+                    let at = at & !7;
+                    let value = [0, 1, u64::MAX, 1 << 63, random() % 4096, random() % 64][random() as usize % 6];
+                    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+                }
+                _ => {
+                    let from = place.start + random() as usize % place.len() & !7;
+                    let (from, to, length) = (from, at & !7, 8 << (random() % 5));
+                    if from.max(to) + length <= bytes.len() {
+                        bytes.copy_within(from..from + length, to);
+                    }
+                }
+            }
+        }
+        let device: Device = Arc::new(MemoryDevice(bytes));
+        let _ = ntfs::recognise(&*device).unwrap();
+        let ignore = OpenOptions { ignore_journal: random() % 2 == 0, ..OpenOptions::default() };
+        match ntfs::open(device, &ignore) {
+            Ok(fs) => {
+                crate::hostile::walk(&*fs);
+                opened += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    (opened, refused)
+}
+
+#[test]
+fn damaged_volumes_give_errors_and_nothing_else() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("3M", "-c 512 -C");
+    image.fill(
+        "compression",
+        r#"
+mkdir -p d/e; for n in $(seq 60); do echo $n > "d/a rather long name of a file $n"; done
+seq 4000 > d/packed; head -c 30000 /dev/urandom > d/stored; truncate -s 300000 d/e/hole; echo x >> d/e/hole
+ln -s d link; setfattr -n user.a -v b d; ln d/packed d/e/again
+"#,
+    );
+    let whole = fs::read(&image.path).unwrap();
+    let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 512;
+    // The records of the table and of the index blocks, whose update sequences are left alone mostly, so that what is
+    // behind them is met.
+    let mut places = vec![mft..mft + 5 * 1024, mft + 5 * 1024..mft + 6 * 1024, mft + 24 * 1024..mft + 60 * 1024];
+    let blocks: Vec<usize> =
+        (0..whole.len() - 4096).step_by(512).filter(|&at| &whole[at..at + 4] == b"INDX").collect();
+    assert!(blocks.len() >= 2);
+    places.extend(blocks.into_iter().map(|at| at..at + 4096));
+    places.push(0..512);
+    let (opened, refused) = mutate(&whole, &places, 4000);
+    assert!(opened > 2500 && refused > 20, "{opened} opened, {refused} refused");
+    for length in [0, 511, 512, 4096, 5000, mft + 1024, 70_000, whole.len() / 2, whole.len() - 512] {
+        let device: Device = Arc::new(MemoryDevice(whole[..length].to_vec()));
+        let _ = ntfs::recognise(&*device).unwrap();
+        if let Ok(fs) = ntfs::open(device, &OpenOptions::default()) {
+            crate::hostile::walk(&*fs);
+        }
+    }
 }
