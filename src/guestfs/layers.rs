@@ -21,6 +21,7 @@ mod mapped;
 mod mbr;
 mod md;
 mod partitioned;
+mod pool;
 mod probe;
 mod search;
 
@@ -95,7 +96,9 @@ impl Inventory {
         let volume = self.volume(id)?;
         match &volume.content {
             Content::FileSystem(_) => Ok(volume),
-            Content::Swap { .. } => Err(Error::unsupported(format!("{id} is swap space: a file system of it"))),
+            Content::Swap { .. } => {
+                Err(Error::unsupported(format!("{id} is swap space: a file system of it")))
+            }
             Content::Member(of) => Err(Error::unsupported(format!("{id} is {of}: a file system of its own"))),
             Content::Locked { kind, reason, .. } => Err(Error::Encrypted(format!("{id} ({kind}: {reason})"))),
             Content::Refused(what) => Err(Error::unsupported(format!("{id}: {what}"))),

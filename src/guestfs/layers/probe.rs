@@ -15,7 +15,33 @@ struct Reader {
 
 /// The readers, in the order in which they are asked: those whose formatting leaves the signatures of others in place
 /// come before those others.
-const READERS: &[Reader] = &[];
+const READERS: &[Reader] = &[
+    Reader {
+        recognise: crate::ntfs::recognise,
+        open: |devices, options| crate::ntfs::open(only(devices)?, options),
+    },
+    Reader {
+        recognise: crate::exfat::recognise,
+        open: |devices, options| crate::exfat::open(only(devices)?, options),
+    },
+    Reader {
+        recognise: crate::fat::recognise,
+        open: |devices, options| crate::fat::open(only(devices)?, options),
+    },
+    Reader {
+        recognise: crate::xfs::recognise,
+        open: |devices, options| crate::xfs::open(only(devices)?, options),
+    },
+    Reader {
+        recognise: crate::iso9660::recognise,
+        open: |devices, options| crate::iso9660::open(only(devices)?, options),
+    },
+];
+
+/// The device of a file system that has one.
+fn only(devices: Vec<Device>) -> Result<Device> {
+    devices.into_iter().next().ok_or_else(|| Error::unsupported("a volume without devices"))
+}
 
 /// What `device` holds. What can't be told because it is damaged is [`Content::Damaged`].
 ///

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::{Device, Window};
 use crate::layers::partitioned::{self, Entry, Found, Table};
-use crate::layers::{LayerOptions, MAX_DEPTH, MAX_VOLUMES, luks, lvm, md, probe};
+use crate::layers::{LayerOptions, MAX_DEPTH, MAX_VOLUMES, luks, lvm, md, pool, probe};
 use crate::volume::{Content, Disk, Partition, Volume};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D", "a pool of Windows Storage Spaces"),
 ];
 
+/// Containers that keys are tried on: each costs seconds.
+const MAX_CONTAINERS: usize = 64;
+
 /// One search through all disks of a point.
 pub struct Search<'a> {
     options: &'a LayerOptions,
@@ -45,6 +48,8 @@ pub struct Search<'a> {
     groups: HashSet<String>,
     /// Candidates that were looked at.
     looks: usize,
+    /// Containers that keys were tried on.
+    containers: usize,
 }
 
 /// How much was found before something was tried.
@@ -65,6 +70,7 @@ impl<'a> Search<'a> {
             arrays: HashSet::new(),
             groups: HashSet::new(),
             looks: 0,
+            containers: 0,
         }
     }
 
@@ -83,6 +89,7 @@ impl<'a> Search<'a> {
         // What is whole first: what is missing may still come out of another layer. Each round puts at least one
         // array or group together, and there are at most as many as members.
         while self.assemble(true) || self.assemble(false) {}
+        pool::join(&mut self.volumes);
         self.volumes
     }
 
@@ -206,7 +213,7 @@ impl<'a> Search<'a> {
             }
             Found::Nothing => {
                 if !self.whole(candidate)? {
-                    self.settle(candidate, Content::Unknown);
+                    return self.unknown(candidate);
                 }
                 Ok(())
             }
@@ -224,7 +231,7 @@ impl<'a> Search<'a> {
             }
             Found::Refused(name) => self.settle(candidate, Content::Refused(name.into())),
             // A partition with a damaged table inside is no likelier than one that holds something unknown.
-            _ => self.settle(candidate, Content::Unknown),
+            _ => return self.unknown(candidate),
         }
         Ok(())
     }
@@ -255,6 +262,15 @@ impl<'a> Search<'a> {
                 Ok(true)
             }
         }
+    }
+
+    /// A candidate of which nothing is known: the second header of a LUKS2 container may be all that is left of it.
+    fn unknown(&mut self, candidate: &Candidate) -> Result<()> {
+        match luks::recognise_second(candidate.device.as_ref())? {
+            Some(container) => self.container(candidate, &container),
+            None => self.settle(candidate, Content::Unknown),
+        }
+        Ok(())
     }
 
     /// A candidate with a partition table. What its partitions hold counts; where they hold nothing that is known, the
@@ -342,6 +358,11 @@ impl<'a> Search<'a> {
     fn container(&mut self, candidate: &Candidate, container: &luks::Container) {
         let kind = container.kind();
         let uuid = container.uuid();
+        self.containers += 1;
+        if self.containers > MAX_CONTAINERS {
+            let reason = format!("keys are tried on {MAX_CONTAINERS} containers only");
+            return self.settle(candidate, Content::Locked { kind, uuid, reason });
+        }
         match container.unlock(&candidate.device, &self.options.keys) {
             Ok(device) => {
                 self.settle(candidate, Content::Member(format!("an opened {kind} container")));
