@@ -19,10 +19,7 @@ fn make(folder: &Path, name: &str, options: &str) -> PathBuf {
 
 fn make_of(folder: &Path, name: &str, options: &str, mebibytes: u64) -> PathBuf {
     let image = folder.join(format!("{name}.img"));
-    sh(&format!(
-        "truncate -s {mebibytes}M '{0}'; mkfs.xfs -q -L 'a label' {options} '{0}'",
-        image.display()
-    ));
+    sh(&format!("truncate -s {mebibytes}M '{0}'; mkfs.xfs -q -L 'a label' {options} '{0}'", image.display()));
     image
 }
 

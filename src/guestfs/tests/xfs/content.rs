@@ -31,13 +31,9 @@ pub fn fill(root: &Path, reflink: bool) {
 
 /// Folders of every form: in the inode, with small and large inode numbers; of one block; with one leaf; with a tree.
 fn folders(root: &Path) {
-    for (name, count, length) in [
-        ("empty", 0, 0),
-        ("few", 3, 8),
-        ("block", 30, 20),
-        ("leaf", 400, 40),
-        ("node", 3000, 180),
-    ] {
+    for (name, count, length) in
+        [("empty", 0, 0), ("few", 3, 8), ("block", 30, 20), ("leaf", 400, 40), ("node", 3000, 180)]
+    {
         let folder = root.join("folders").join(name);
         fs::create_dir_all(&folder).unwrap();
         // One inode for all, so that this costs no more than names do.

@@ -132,7 +132,9 @@ impl Record {
                 let mut crc = crc32c::crc32c(&self.header[..CHECKSUM]);
                 crc = crc32c::crc32c_append(crc, &[0; 4]);
                 crc = crc32c::crc32c_append(crc, &self.header[CHECKSUM + 4..covered]);
-                for more in self.header.as_chunks::<BLOCK>().0.iter().skip(1) {
+                // Only those further blocks that keep words of these bytes.
+                let used = (data.len() as u64).div_ceil(PER_HEADER) as usize;
+                for more in self.header.as_chunks::<BLOCK>().0.iter().take(used).skip(1) {
                     crc = crc32c::crc32c_append(crc, &more[..COVERED_MORE]);
                 }
                 crc32c::crc32c_append(crc, data) == self.checksum
