@@ -7,6 +7,7 @@
 use crate::device::{ReadAt, check_range};
 use crate::{Error, FileKind, GuestFs, NodeId, Place, Result};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Bytes that are hashed at once.
@@ -102,6 +103,20 @@ impl ReadAt for FileReader {
 /// # Errors
 /// As [`GuestFs::read_at`]; [`Error::Corrupt`] where the file ends before its size.
 pub fn hash(fs: &dyn GuestFs, node: NodeId) -> Result<blake3::Hash> {
+    let hash = hash_while(fs, node, &mut |_| ControlFlow::Continue(()))?;
+    hash.ok_or_else(|| Error::Limit("the hash was stopped".into()))
+}
+
+/// As [`hash`], telling `progress` the bytes that were hashed so far, at least once each MiB. A file of a hostile image
+/// may claim more bytes than anybody can wait for: where `progress` breaks, there is no hash.
+///
+/// # Errors
+/// As [`hash`].
+pub fn hash_while(
+    fs: &dyn GuestFs,
+    node: NodeId,
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<blake3::Hash>> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut hasher = blake3::Hasher::new();
     let mut buf = Vec::new();
@@ -125,12 +140,15 @@ pub fn hash(fs: &dyn GuestFs, node: NodeId) -> Result<blake3::Hash> {
                 hasher.update(&buf[..read]);
                 offset += read as u64;
             }
+            if progress(offset).is_break() {
+                return Ok(None);
+            }
         }
     }
     if offset != size {
         return Err(Error::corrupt("the file", format!("it has {size} bytes, and its runs end at {offset}")));
     }
-    Ok(hasher.finalize())
+    Ok(Some(hasher.finalize()))
 }
 
 /// The run at `offset`, which must be one.
@@ -232,6 +250,13 @@ mod tests {
         let mut read = Vec::new();
         FileReader::new(fs.clone(), node).unwrap().read_to_end(&mut read).unwrap();
         assert!(read == all);
+        let (endless, node) = file(u64::MAX, vec![]);
+        let mut steps = 0;
+        let stopped = hash_while(&*endless, node, &mut |_| {
+            steps += 1;
+            if steps < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        assert_eq!((stopped.unwrap(), steps), (None, 10));
         let (empty, node) = file(0, vec![]);
         assert_eq!(hash(&*empty, node).unwrap(), blake3::hash(b""));
         assert!(matches!(FileReader::new(empty.clone(), empty.root()), Err(Error::IsADirectory)));

@@ -170,10 +170,9 @@ impl Tree {
     /// of its volume.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for state in self.volumes() {
-            if let Some(Ok(info)) = state.opened {
-                warnings
-                    .extend(info.warnings.iter().map(|warning| format!("{}: {warning}", state.volume.id)));
+        for (position, volume) in self.volumes.list().iter().enumerate() {
+            if let Some(Ok(fs)) = self.volumes.opened(position) {
+                warnings.extend(fs.info().warnings.iter().map(|warning| format!("{}: {warning}", volume.id)));
             }
         }
         warnings
@@ -281,7 +280,7 @@ impl Tree {
     /// Calls `visit` with every entry of the folder `dir` but `.` and `..`, from the position `from`: 0 for the
     /// beginning, or an entry's [`next`](TreeEntry::next). Volumes stand in place of the folders they cover; those
     /// without a folder come after all others, by name, `@volumes` last. Ends where `visit` breaks. Opens no volume but
-    /// the folder's own.
+    /// the folder's own; where that fails, what stands below it is visited before the error.
     ///
     /// # Errors
     /// [`Error::NotADirectory`], or why the volume or the folder can't be read.
@@ -291,11 +290,17 @@ impl Tree {
         from: u64,
         visit: &mut dyn FnMut(TreeEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let Some((entered, id)) = self.inside(dir)? else {
-            let children =
-                self.point_of(dir).and_then(|point| self.points.get(point)).ok_or(Error::NotFound)?;
-            self.append(children.children.iter().copied(), from, visit);
-            return Ok(());
+        let inside = self.inside(dir);
+        let (entered, id) = match inside {
+            Ok(Some(inside)) => inside,
+            // A synthetic folder, or a volume that can't be opened: what stands below it is there all the same.
+            other => {
+                let below = self.point_of(dir).and_then(|point| self.points.get(point));
+                if let Some(point) = below {
+                    self.append(point.children.iter().copied(), from, visit);
+                }
+                return other.map(|_| ());
+            }
         };
         let covers = entered.covers(id);
         if from < APPENDED {

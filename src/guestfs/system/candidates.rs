@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+/// How many volumes are opened to be looked at: each holds its caches, and its journal where that was dirty.
+const MAX_OPENED: usize = 64;
 /// How many subvolumes of a btrfs are looked at.
 const MAX_SUBVOLUMES: usize = 64;
 /// How many entries of the top of a btrfs are looked at.
@@ -90,6 +92,10 @@ pub(crate) fn find(volumes: &Arc<Volumes>) -> System {
     system.root = roots.next().map(|root| Root { name: system.name.clone(), ..root });
     system.others = roots.collect();
     place_others(volumes, &mut system);
+    // Names of the guest's are in them, and a note goes to a terminal.
+    for note in &mut system.notes {
+        note.retain(|c| !c.is_control());
+    }
     system
 }
 
@@ -100,10 +106,16 @@ fn plain(kind: &str) -> bool {
 
 fn look(volumes: &Arc<Volumes>, notes: &mut Vec<String>, wanted: &dyn Fn(&str) -> bool) -> Vec<Candidate> {
     let mut candidates = Vec::new();
+    let mut opened = 0;
     for (position, volume) in volumes.list().iter().enumerate() {
         let Content::FileSystem(recognised) = &volume.content else { continue };
         if !wanted(recognised.kind) {
             continue;
+        }
+        opened += 1;
+        if opened > MAX_OPENED {
+            notes.push(format!("only the first {MAX_OPENED} file systems were searched for a system"));
+            break;
         }
         let fs = match volumes.open(position) {
             Ok(fs) => fs,

@@ -13,6 +13,9 @@ mod cell;
 mod key;
 mod value;
 
+#[cfg(test)]
+pub(super) mod tests;
+
 pub use key::Key;
 pub use value::{Kind, Value};
 

@@ -151,6 +151,9 @@ impl Glob<'_> {
         self.state = State::Running;
         match self.tree.resolve(&prefix, Follow::All) {
             Ok(found) => {
+                if self.tree.kind(found.node).is_ok_and(|kind| kind != FileKind::Directory) {
+                    return None;
+                }
                 let path = spelled(&prefix, &found);
                 let path = if path == b"/" { Vec::new() } else { path };
                 self.enter(path, found, self.closed(1));

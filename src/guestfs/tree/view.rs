@@ -1,6 +1,6 @@
 //! One volume at one place of the tree: where in the volume it begins, and which of its names other volumes cover.
 
-use super::points::Points;
+use super::points::{Points, VOLUMES};
 use super::resolve::{Follow, Namespace, resolve};
 use super::volumes::Volumes;
 use crate::system::Subvolume;
@@ -108,7 +108,10 @@ fn cover(
     for &child in &parent.children {
         let Some(below) = points.get(child) else { continue };
         let found = fs.lookup(dir, &below.name).ok();
+        // A guest's own `/@volumes` would mix its files with ours.
+        let ours = point == 0 && below.name == VOLUMES;
         if below.view.is_none()
+            && !ours
             && let Some(node) = found
             && fs.stat(node).is_ok_and(|stat| stat.kind == FileKind::Directory)
         {
