@@ -23,20 +23,24 @@ mod folder;
 mod reader;
 mod upcase;
 
-use crate::{Device, GuestFs, OpenOptions, ReadAt, Recognised, Result};
+use crate::{Device, Error, GuestFs, OpenOptions, ReadAt, Recognised, Result};
 use std::sync::Arc;
 
 /// What the first sectors say; `None` where it is something else.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io).
+/// [`Error::Io`].
 pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
     if !boot::has_name(device)? {
         return Ok(None);
     }
     // One that is damaged is one all the same: `open` says what is wrong.
-    let Ok((boot, _)) = boot::read(device) else {
-        return Ok(Some(Recognised { kind: "exfat", label: None, uuid: None, size: device.size() }));
+    let boot = match boot::read(device) {
+        Ok((boot, _)) => boot,
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(_) => {
+            return Ok(Some(Recognised { kind: "exfat", label: None, uuid: None, size: device.size() }));
+        }
     };
     let mut root = vec![0; boot.cluster.min(1 << 16) as usize];
     let label = match device.read_at(&mut root, boot.cluster_start(boot.root_cluster)) {
@@ -49,8 +53,8 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
 /// Opens a volume read-only.
 ///
 /// # Errors
-/// [`Error::Corrupt`](crate::Error::Corrupt) where both boot regions are damaged or the root folder can't be reached;
-/// [`Error::Unsupported`](crate::Error::Unsupported) for another version than 1; [`Error::Io`](crate::Error::Io).
+/// [`Error::Corrupt`] where both boot regions are damaged or the root folder can't be reached;
+/// [`Error::Unsupported`] for another version than 1; [`Error::Io`].
 pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
     Ok(Arc::new(reader::ExFat::open(device, options)?))
 }

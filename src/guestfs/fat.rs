@@ -3,7 +3,9 @@
 //!
 //! The model (*Microsoft Extensible Firmware Initiative FAT32 File System Specification* 1.03): a boot sector, two
 //! equal tables that link clusters to chains, and folders of 32-byte entries. A file has no inode: its node is the
-//! place of its entry. Which of the three it is follows from the number of clusters, and from nothing else.
+//! place of its entry. FAT12 and FAT16 differ in the number of clusters, and in nothing else. FAT32 is what has no FAT
+//! size of 16 bits, also with fewer clusters than the specification wants of it: so decide Linux and Windows (mtools
+//! takes such a volume for FAT12).
 //!
 //! What a volume does not say, and is taken as Linux takes it by default:
 //! - times are the guest's local time without a zone: they are shown as if they were UTC (`tz=UTC`);

@@ -4,7 +4,7 @@ use super::table::Table;
 use crate::{Error, Result};
 
 /// How many runs are remembered; of a chain in more of them only every second, fourth, … is.
-const MARKS: usize = 1 << 16;
+const MARKS: usize = 1 << 15;
 
 /// A chain, walked to its end once: it has no loop, and every link in it is a cluster of the volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -33,7 +33,9 @@ impl Clusters {
     /// Clusters of `size` bytes (not 0) from byte `start` of `device` on, as `table` links them.
     pub(crate) fn new(device: Device, start: u64, size: u64, table: Table, budget: usize) -> Self {
         let pages = Pages::new(device.clone(), 0, u64::MAX, 16384, budget / 4);
-        Clusters { device, start, size, table, chains: Cache::new(budget / 4), pages }
+        // Room for the chain in the most runs, however little is asked for: walking it for every read would not end.
+        let chains = Cache::new((budget / 4).max(2 << 20));
+        Clusters { device, start, size, table, chains, pages }
     }
 
     /// Bytes of a cluster.

@@ -1,6 +1,6 @@
 //! Volume descriptors (ECMA-119, 8; Joliet specification, 1995).
 
-use super::both::{both16, both32};
+use super::both::both16;
 use crate::device::{ReadAt, read_exact};
 use crate::{Fields, Result};
 
@@ -111,10 +111,11 @@ impl Descriptor {
         if !matches!(block, 512 | 1024 | 2048) {
             return Err(fields.corrupt(format!("blocks of {block} bytes")));
         }
-        let (set, number) = (both16(&fields, 120)?, both16(&fields, 124)?);
+        // Of these the second is not always right: programs that change a disc's size later leave it.
+        let (blocks, set, number) = (fields.le32(80)?, fields.le16(120)?, fields.le16(124)?);
         Ok(Descriptor {
             block,
-            blocks: both32(&fields, 80)?,
+            blocks,
             volume: (set > 1).then_some(number),
             root: fields.array(156)?,
             name: fields.array(40)?,

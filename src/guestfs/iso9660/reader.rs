@@ -78,8 +78,11 @@ impl Iso {
             Ok((start, self_record(&disc, start)?))
         };
         let primary = own(&volume.primary);
-        let announced = primary.as_ref().ok().and_then(|(_, record)| susp::announced(&record.system_use));
-        let (names, descriptor, root) = match (&volume.joliet, announced) {
+        let rock_ridge = match &primary {
+            Ok((_, record)) => announced(&disc, volume.primary.block, record)?,
+            Err(_) => None,
+        };
+        let (names, descriptor, root) = match (&volume.joliet, rock_ridge) {
             (_, Some(skipped)) => (Names::RockRidge(skipped), &volume.primary, primary?.0),
             (Some(joliet), None) => (Names::Joliet, joliet, own(joliet)?.0),
             (None, None) => (Names::Plain, &volume.primary, primary?.0),
@@ -123,7 +126,7 @@ impl Iso {
     fn rock_ridge(&self, record: &Record) -> Result<RockRidge> {
         let Names::RockRidge(skipped) = self.names else { return Ok(RockRidge::default()) };
         // The record that announces the protocol is not one to pass over bytes in.
-        let skipped = if susp::announced(&record.system_use).is_some() { 0 } else { skipped };
+        let skipped = susp::announced(&record.system_use).map_or(skipped, |(start, _)| start);
         RockRidge::read(&self.disc, self.block, record.system_use.get(skipped..).unwrap_or_default())
     }
 
@@ -187,6 +190,9 @@ impl Iso {
             return Err(Error::corrupt("a directory record", format!("there is no file's at byte {at}")));
         };
         let rock_ridge = self.rock_ridge(&record)?;
+        if let Some(reason) = &rock_ridge.target_damage {
+            return Err(Error::corrupt("a link of Rock Ridge", reason.clone()));
+        }
         let kind = kind_of_file(rock_ridge.posix)?;
         let mut pieces: Vec<(u64, u64)> = Vec::new();
         let mut refused = None;
@@ -289,6 +295,13 @@ impl Iso {
             Ok((index, cost))
         })
     }
+}
+
+/// Where the entries begin in every record but this one, the root folder's, where it says that Rock Ridge is used.
+fn announced(disc: &Pages, block_size: u32, record: &Record) -> Result<Option<usize>> {
+    let Some((start, skipped)) = susp::announced(&record.system_use) else { return Ok(None) };
+    let found = RockRidge::read(disc, block_size, record.system_use.get(start..).unwrap_or_default())?;
+    Ok((found.extended || found.posix.is_some()).then_some(skipped))
 }
 
 /// The record at byte `at` of the disc.

@@ -23,12 +23,17 @@ pub(super) struct RockRidge {
     pub(super) device: Option<(u32, u32)>,
     /// `SL`.
     pub(super) target: Option<Vec<u8>>,
+    /// Why the target of the link is not whole: only who asks for the link has to know. Programs exist that write
+    /// long ones wrong.
+    pub(super) target_damage: Option<String>,
     /// `TF`: creation, change of content, access, change of attributes.
     pub(super) times: [Option<Timestamp>; 4],
     /// `CL`: the block of the folder that belongs here, and lies elsewhere because it would be too deep.
     pub(super) child: Option<u32>,
     /// `RE`: lies here only for that.
     pub(super) relocated: bool,
+    /// `ER`: an extension of the protocol is named, which on every disc that is known is Rock Ridge.
+    pub(super) extended: bool,
     /// `ZF`: compressed.
     pub(super) zisofs: Option<Zisofs>,
     /// A form of the data that nothing here decodes.
@@ -135,10 +140,15 @@ impl RockRidge {
                     let whole = high == 0 && low > 0xFF;
                     found.device = Some(if whole { (low >> 8, low & 0xFF) } else { (high, low) });
                 }
-                b"SL" => target.get_or_insert_default().push(&fields)?,
+                b"SL" => {
+                    if let Err(error) = target.get_or_insert_default().push(&fields) {
+                        found.target_damage.get_or_insert(error.to_string());
+                    }
+                }
                 b"TF" => found.times(&fields)?,
                 b"CL" => found.child = Some(both32(&fields, 4)?),
                 b"RE" => found.relocated = true,
+                b"ER" => found.extended = true,
                 b"SF" => found.undecoded = Some("a sparse file of Rock Ridge"),
                 b"ZF" => match fields.bytes(4, 2)? {
                     b"pz" => {
@@ -202,8 +212,8 @@ mod tests {
         ] {
             assert_eq!(String::from_utf8(read(area).unwrap().target.unwrap()).unwrap(), target);
         }
-        assert!(matches!(read(b"SL\x07\x01\0\x20\0"), Err(Error::Unsupported(_))));
-        assert!(matches!(read(b"SL\x09\x01\0\0\x09ab"), Err(Error::Corrupt { .. })));
+        assert!(read(b"SL\x07\x01\0\x20\0").unwrap().target_damage.unwrap().contains("0x20"));
+        assert!(read(b"SL\x09\x01\0\0\x09ab").unwrap().target_damage.is_some());
     }
 
     #[test]

@@ -56,12 +56,14 @@ pub(super) fn entries(
     Err(Error::corrupt("a system use area", format!("it is continued more than {MAX_AREAS} times")))
 }
 
-/// Whether a root folder's own record says that the protocol is used, and how many bytes of every other record it is
-/// to pass over.
-pub(super) fn announced(system_use: &[u8]) -> Option<usize> {
+/// Whether a root folder's own record says that the protocol is used: where the entries begin in it, and in every other
+/// record.
+pub(super) fn announced(system_use: &[u8]) -> Option<(usize, usize)> {
     // Discs of the form CD-ROM XA have 14 bytes of their own there.
     [0, 14].into_iter().find_map(|at| match system_use.get(at..at + 7) {
-        Some([b'S', b'P', length, 1, 0xBE, 0xEF, skipped]) if *length >= 7 => Some(usize::from(*skipped)),
+        Some([b'S', b'P', length, 1, 0xBE, 0xEF, skipped]) if *length >= 7 => {
+            Some((at, usize::from(*skipped)))
+        }
         _ => None,
     })
 }
@@ -109,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_protocol_is_announced() {
-        assert_eq!(announced(b"SP\x07\x01\xBE\xEF\x05"), Some(5));
-        assert_eq!(announced(&[&[0; 14], &b"SP\x07\x01\xBE\xEF\x0E"[..]].concat()), Some(14));
+        assert_eq!(announced(b"SP\x07\x01\xBE\xEF\x05"), Some((0, 5)));
+        assert_eq!(announced(&[&[0; 14], &b"SP\x07\x01\xBE\xEF\x0E"[..]].concat()), Some((14, 14)));
         assert_eq!(announced(b"SP\x07\x01\xBE\xEE\x05"), None);
         assert_eq!(announced(b"SP"), None);
     }
