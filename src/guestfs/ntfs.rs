@@ -25,6 +25,7 @@ mod file;
 mod fixup;
 mod index;
 mod list;
+mod log;
 mod lznt1;
 mod name;
 mod node;
@@ -39,6 +40,7 @@ mod volume;
 use crate::device::{Device, ReadAt, read_vec};
 use crate::{Error, Fields, FsInfo, GuestFs, OpenOptions, Recognised, Result};
 use boot::Geometry;
+use log::Found;
 use name::UpCase;
 use record::{Form, Record, kind};
 use std::sync::Arc;
@@ -103,7 +105,19 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
         warnings.push("the boot sector is damaged, its copy at the end of the volume is used".into());
         Ok::<_, Error>(copy)
     })?;
-    let volume = Volume::open(device, geometry, options, &mut warnings)?;
+    let mut volume = Volume::open(device, geometry, options, &mut warnings)?;
+    match log::recover(&volume, options) {
+        Ok(Found::Clean) => {}
+        Ok(Found::Replayed(replayed)) if replayed.overlay.is_empty() => {}
+        Ok(Found::Replayed(replayed)) => {
+            volume = Volume::open(Arc::new(replayed.overlay), geometry, options, &mut Vec::new())?;
+            volume.replayed = replayed.ranges;
+        }
+        Err(Error::Untrusted(reason)) if options.ignore_journal => {
+            warnings.push(format!("{reason}; what it holds is not seen"));
+        }
+        Err(error) => return Err(error),
+    }
     let label = identify(&volume, &mut warnings)?;
     let table = volume.file(number::UPCASE)?;
     let upcase = UpCase::new(&volume.whole(&table, kind::DATA, UpCase::MAX_BYTES)?)?;
@@ -116,7 +130,12 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
         has_owners: false,
         warnings,
     };
-    Ok(Arc::new(Tree::new(info, volume, upcase, options.cache_bytes / 8)))
+    let mut tree = Tree::new(info, volume, upcase, options.cache_bytes / 8);
+    // A root folder that can't be read says so by itself.
+    match tree.look_for_hibernation() {
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(_) | Ok(()) => Ok(Arc::new(tree)),
+    }
 }
 
 /// The label out of `$Volume`; its version and flags are looked at.

@@ -17,10 +17,8 @@ pub struct File {
     pub sequence: u16,
     /// Whether the record says that it is a folder.
     pub directory: bool,
-    /// Names that are not merely the short form of another one.
+    /// Its names, short forms among them.
     pub names: Vec<FileName>,
-    /// How many names the record counts, short forms among them.
-    pub links: u16,
     /// Times and flags.
     pub standard: Standard,
     /// Everything else.
@@ -143,7 +141,6 @@ impl<'a> Building<'a> {
             sequence: record.sequence,
             directory: record.is_directory(),
             names: Vec::new(),
-            links: record.links,
             standard: Standard::default(),
             attributes: Vec::new(),
         };
@@ -169,10 +166,8 @@ impl<'a> Building<'a> {
             match record.attributes()?.into_iter().find(|header| place.is(header)) {
                 Some(header) => self.add(header)?,
                 None => {
-                    return self.corrupt(format!(
-                        "attribute {:#x} is not in record {}",
-                        place.kind, place.number
-                    ));
+                    return self
+                        .corrupt(format!("attribute {:#x} is not in record {}", place.kind, place.number));
                 }
             }
         }

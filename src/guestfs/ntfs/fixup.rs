@@ -24,7 +24,8 @@ pub fn apply(record: &mut [u8], magic: &[u8; 4], name: &dyn Fn() -> String) -> R
 }
 
 fn restore(record: &mut [u8]) -> Result<(), String> {
-    let number = |at: usize| record.get(at..at + 2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])));
+    let number =
+        |at: usize| record.get(at..at + 2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])));
     let (Some(at), Some(count)) = (number(4), number(6)) else { return Err("it is too short".into()) };
     let strides = record.len() / STRIDE;
     if strides == 0 || !record.len().is_multiple_of(STRIDE) || count != strides + 1 {
@@ -45,10 +46,15 @@ fn restore(record: &mut [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The other way: what [`apply`] read is made ready to be written again, under the same number.
-pub fn protect(record: &mut [u8]) {
-    let number = |at: usize| usize::from(u16::from_le_bytes([record[at], record[at + 1]]));
-    let (at, count) = (number(4), number(6));
+/// The other way: what [`apply`] read, or was made new, is made ready to be written, under the same number. Whether its
+/// update sequence lies inside of it.
+pub fn protect(record: &mut [u8]) -> bool {
+    let number =
+        |at: usize| record.get(at..at + 2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])));
+    let (Some(at), Some(count)) = (number(4), number(6)) else { return false };
+    if record.len() / STRIDE + 1 != count || at % 2 != 0 || at < 8 || at + 2 * count > STRIDE - 2 {
+        return false;
+    }
     for index in 1..count {
         let tail = index * STRIDE - 2;
         let saved = [record[tail], record[tail + 1]];
@@ -56,6 +62,7 @@ pub fn protect(record: &mut [u8]) {
         record[at + 2 * index..at + 2 * index + 2].copy_from_slice(&saved);
         record[tail..tail + 2].copy_from_slice(&sequence);
     }
+    true
 }
 
 #[cfg(test)]
@@ -74,7 +81,7 @@ mod tests {
         let name = || "a record".to_string();
         let plain = record();
         let mut stored = plain.clone();
-        protect(&mut stored);
+        assert!(protect(&mut stored));
         assert_eq!(stored[510..512], stored[0x30..0x32]);
         let mut read = stored.clone();
         apply(&mut read, b"FILE", &name).unwrap();

@@ -116,7 +116,9 @@ impl<'a> Index<'a> {
         let blocks = match file.find(kind::INDEX_ALLOCATION, &NAME) {
             Some((_, attribute)) => match &attribute.content {
                 Content::Clusters(stream) => Some(stream),
-                Content::Resident(_) => return Err(Error::corrupt("an index", "its blocks are in the record")),
+                Content::Resident(_) => {
+                    return Err(Error::corrupt("an index", "its blocks are in the record"));
+                }
             },
             None => None,
         };
@@ -229,7 +231,8 @@ impl<'a> Index<'a> {
         }
         let mut order = Order::default();
         let mut seen = HashSet::new();
-        let mut levels = vec![Level { block: None, at: self.root.start, node: self.root.clone(), below: false }];
+        let mut levels =
+            vec![Level { block: None, at: self.root.start, node: self.root.clone(), below: false }];
         while let Some(level) = levels.last_mut() {
             let entry = level.node.entry(level.at)?;
             if let Some(child) = entry.child.filter(|_| !level.below) {

@@ -84,7 +84,8 @@ impl UpCase {
     /// COLLATION_FILE_NAME as an index orders its entries: by the capitals, then by length. Names that differ in case
     /// only are equal here.
     pub fn compare(&self, a: &[u16], b: &[u16]) -> Ordering {
-        let differing = a.iter().zip(b).map(|(&a, &b)| self.of(a).cmp(&self.of(b))).find(|order| order.is_ne());
+        let differing =
+            a.iter().zip(b).map(|(&a, &b)| self.of(a).cmp(&self.of(b))).find(|order| order.is_ne());
         differing.unwrap_or_else(|| a.len().cmp(&b.len()))
     }
 }

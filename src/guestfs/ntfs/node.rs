@@ -53,8 +53,12 @@ impl Volume {
                 Reparse::FromRoot(target) => Nature::Link(self.from_root(file, target)?),
                 Reparse::Fifo => Nature::Special(FileKind::Fifo, None),
                 Reparse::Socket => Nature::Special(FileKind::Socket, None),
-                Reparse::CharDevice => Nature::Special(FileKind::CharDevice, Some(self.device_numbers(file)?)),
-                Reparse::BlockDevice => Nature::Special(FileKind::BlockDevice, Some(self.device_numbers(file)?)),
+                Reparse::CharDevice => {
+                    Nature::Special(FileKind::CharDevice, Some(self.device_numbers(file)?))
+                }
+                Reparse::BlockDevice => {
+                    Nature::Special(FileKind::BlockDevice, Some(self.device_numbers(file)?))
+                }
                 Reparse::Cloud if file.directory => Nature::Directory,
                 Reparse::Cloud => Nature::Refused(plain, "a cloud placeholder (OneDrive)".into()),
                 Reparse::Filtered(by) => Nature::Refused(plain, by),

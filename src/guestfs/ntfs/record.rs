@@ -15,7 +15,6 @@ pub mod kind {
     pub const DATA: u32 = 0x80;
     pub const INDEX_ROOT: u32 = 0x90;
     pub const INDEX_ALLOCATION: u32 = 0xa0;
-    pub const BITMAP: u32 = 0xb0;
     pub const REPARSE_POINT: u32 = 0xc0;
     pub const EA: u32 = 0xe0;
     pub const END: u32 = 0xffff_ffff;
@@ -35,8 +34,6 @@ pub struct Record {
     pub number: u64,
     /// How often it was used for another file before.
     pub sequence: u16,
-    /// How many `$FILE_NAME`s lead to it.
-    pub links: u16,
     flags: u16,
     /// The record that this one continues, as a reference; 0 where it is a file's own.
     pub base: u64,
@@ -107,7 +104,7 @@ impl Record {
         let fields = Fields::new("an MFT record", &bytes);
         let damaged = |reason: String| Err(Error::corrupt(format!("MFT record {number}"), reason));
         let sequence = fields.le16(0x10)?;
-        let (links, first, flags) = (fields.le16(0x12)?, fields.le16(0x14)?, fields.le16(0x16)?);
+        let (first, flags) = (fields.le16(0x14)?, fields.le16(0x16)?);
         if flags & 1 == 0 {
             return Err(Error::NotFound);
         }
@@ -120,7 +117,7 @@ impl Record {
         if fields.le16(4)? >= 0x30 && fields.le32(0x2c)? != number as u32 {
             return damaged(format!("it says that it is {}", fields.le32(0x2c)?));
         }
-        Ok(Record { number, sequence, links, flags, base, first, end: used, bytes })
+        Ok(Record { number, sequence, flags, base, first, end: used, bytes })
     }
 
     /// Whether it is a folder.
@@ -179,9 +176,8 @@ fn sizes(attribute: &Fields<'_>, flags: u16) -> Result<Sizes> {
     let (allocated, size, initialised) =
         (attribute.le64(0x28)?, attribute.le64(0x30)?, attribute.le64(0x38)?);
     if allocated >= 1 << 63 || size > allocated || initialised > size {
-        return Err(attribute.corrupt(format!(
-            "{initialised} bytes initialised of {size} in clusters of {allocated}"
-        )));
+        return Err(attribute
+            .corrupt(format!("{initialised} bytes initialised of {size} in clusters of {allocated}")));
     }
     let compressed = if flags & (COMPRESSION | SPARSE) != 0 && usize::from(attribute.le16(0x20)?) >= 0x48 {
         Some(attribute.le64(0x40)?)

@@ -77,7 +77,8 @@ impl Runs {
                 return Ok(());
             }
             let (length_size, place_size) = (usize::from(head & 15), usize::from(head >> 4));
-            if length_size == 0 || length_size > 8 || place_size > 8 || tail.len() < length_size + place_size {
+            if length_size == 0 || length_size > 8 || place_size > 8 || tail.len() < length_size + place_size
+            {
                 return bad("a run of impossible form");
             }
             let count = signed(&tail[..length_size]);

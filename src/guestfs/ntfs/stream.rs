@@ -130,7 +130,9 @@ impl Volume {
             return Ok(0);
         }
         match content {
-            Content::Resident(bytes) => buf.copy_from_slice(&bytes[offset as usize..offset as usize + length]),
+            Content::Resident(bytes) => {
+                buf.copy_from_slice(&bytes[offset as usize..offset as usize + length])
+            }
             Content::Clusters(stream) => {
                 stream.readable()?;
                 let written = stream.initialised.saturating_sub(offset).min(length as u64) as usize;

@@ -30,6 +30,23 @@ impl Tree {
         Tree { info, volume, upcase, orders: Cache::new(cache_bytes) }
     }
 
+    /// Adds what a person must know of a Windows that sleeps: as ntfs-3g, which mounts such a volume to be read.
+    pub fn look_for_hibernation(&mut self) -> Result<()> {
+        let name: Vec<u16> = "hiberfil.sys".encode_utf16().collect();
+        let root = self.volume.file(number::ROOT)?;
+        let Some(reference) = self.entry(&root, &name)? else { return Ok(()) };
+        let file = self.volume.referenced(reference)?;
+        let mut mark = [0; 4];
+        if let Some((index, data)) = file.find(kind::DATA, &[])
+            && self.volume.read((file.number, index), &data.content, 0, &mut mark)? == mark.len()
+            && mark.eq_ignore_ascii_case(b"hibr")
+        {
+            let line = "Windows is hibernated (or was shut down for a fast start): what it keeps in memory is not seen";
+            self.info.warnings.push(line.into());
+        }
+        Ok(())
+    }
+
     /// The file behind a node.
     fn file(&self, node: NodeId) -> Result<Arc<File>> {
         self.volume.file(node.inode)
@@ -82,8 +99,9 @@ impl Tree {
         let name = name.len().checked_sub(suffix.len()).map_or(name, |at| {
             if self.upcase.compare(&name[at..], &suffix).is_eq() { &name[..at] } else { name }
         });
-        let streams =
-            || streams(file).filter(|(_, one)| self.upcase.compare(&one.name, name).is_eq() && !name.is_empty());
+        let streams = || {
+            streams(file).filter(|(_, one)| self.upcase.compare(&one.name, name).is_eq() && !name.is_empty())
+        };
         let found = streams().find(|(_, one)| one.name == name).or_else(|| streams().next());
         match found {
             Some((index, _)) => Ok(NodeId { tree: index as u64 + 1, inode: file.number }),
@@ -134,7 +152,9 @@ impl GuestFs for Tree {
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
         let folder = self.folder(dir)?;
-        let Some(name) = from_bytes(name).filter(|name| !name.is_empty()) else { return Err(Error::NotFound) };
+        let Some(name) = from_bytes(name).filter(|name| !name.is_empty()) else {
+            return Err(Error::NotFound);
+        };
         if let Some(reference) = self.entry(&folder, &name)? {
             let file = self.volume.referenced(reference)?;
             return Ok(NodeId { tree: 0, inode: file.number });
@@ -188,14 +208,17 @@ impl GuestFs for Tree {
         let content = self.stream(node, &file)?.map(|(_, attribute)| &attribute.content);
         let (size, allocated) = match &nature {
             Nature::Link(target) => (target.len() as u64, 0),
-            Nature::Directory => Index::new(&self.volume, &file).map(|index| index.size()).unwrap_or_default(),
+            Nature::Directory => {
+                Index::new(&self.volume, &file).map(|index| index.size()).unwrap_or_default()
+            }
             Nature::File | Nature::Special(..) | Nature::Refused(..) => {
                 content.map_or((0, 0), |content| (content.size(), content.allocated()))
             }
         };
         let [created, modified, changed, accessed] = file.standard.times.map(timestamp);
         let kind = nature.kind();
-        let links = if kind == FileKind::Directory { 1 } else { file.names.iter().filter(|one| !one.dos).count() };
+        let links =
+            if kind == FileKind::Directory { 1 } else { file.names.iter().filter(|one| !one.dos).count() };
         Ok(Stat {
             kind,
             mode: if kind == FileKind::Symlink { 0o777 } else { 0o755 },
@@ -256,7 +279,10 @@ impl GuestFs for Tree {
             let mut name = b"user.".to_vec();
             name.extend(to_bytes(&one.name));
             if name.contains(&0) {
-                return Err(Error::corrupt(format!("a stream of MFT record {}", file.number), "it has a NUL"));
+                return Err(Error::corrupt(
+                    format!("a stream of MFT record {}", file.number),
+                    "it has a NUL",
+                ));
             }
             let value = self.volume.read_all((file.number, index), &one.content, MAX_XATTR)?;
             all.push(Xattr { name, value });

@@ -23,8 +23,6 @@ pub mod number {
     pub const VOLUME: u64 = 3;
     pub const ROOT: u64 = 5;
     pub const UPCASE: u64 = 10;
-    /// The first that is not the file system's own.
-    pub const FIRST_USER: u64 = 16;
 }
 
 /// An opened volume, below its tree.
@@ -86,7 +84,8 @@ impl Volume {
         let corrupt = |reason: &str| Error::corrupt("$MFT", reason);
         let headers = first.attributes()?;
         let data = headers.iter().find(|header| header.kind == kind::DATA && header.name.is_empty());
-        let Some(Form::NonResident { pairs, sizes: Some(sizes), .. }) = data.map(|header| &header.form) else {
+        let Some(Form::NonResident { pairs, sizes: Some(sizes), .. }) = data.map(|header| &header.form)
+        else {
             return Err(corrupt("it has no clusters"));
         };
         let sizes: Sizes = *sizes;
@@ -187,7 +186,9 @@ impl Volume {
     pub fn part(&self, base: u64, base_sequence: u16, place: &ListPlace) -> Result<Record> {
         let record = self.record(place.number)?;
         let (owner, owner_sequence) = split(record.base);
-        if (owner, owner_sequence, record.sequence) == (base, base_sequence, place.sequence) && record.base != 0 {
+        if (owner, owner_sequence, record.sequence) == (base, base_sequence, place.sequence)
+            && record.base != 0
+        {
             return Ok(record);
         }
         let reason = format!("record {} is not a part of it", place.number);
@@ -214,7 +215,9 @@ impl Volume {
     pub fn referenced(&self, reference: u64) -> Result<Arc<File>> {
         let (number, sequence) = split(reference);
         let file = self.file(number).map_err(|error| match error {
-            Error::NotFound => Error::corrupt(format!("a reference to MFT record {number}"), "it is not in use"),
+            Error::NotFound => {
+                Error::corrupt(format!("a reference to MFT record {number}"), "it is not in use")
+            }
             other => other,
         })?;
         if sequence != 0 && sequence != file.sequence {

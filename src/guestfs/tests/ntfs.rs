@@ -666,7 +666,8 @@ fn mutate(whole: &[u8], places: &[std::ops::Range<usize>], rounds: u64) -> (u64,
                 1 => bytes[at] = random() as u8,
                 2 => {
                     let at = at & !7;
-                    let value = [0, 1, u64::MAX, 1 << 63, random() % 4096, random() % 64][random() as usize % 6];
+                    let value =
+                        [0, 1, u64::MAX, 1 << 63, random() % 4096, random() % 64][random() as usize % 6];
                     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
                 }
                 _ => {
@@ -710,7 +711,8 @@ ln -s d link; setfattr -n user.a -v b d; ln d/packed d/e/again
     let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 512;
     // The records of the table and of the index blocks, whose update sequences are left alone mostly, so that what is
     // behind them is met.
-    let mut places = vec![mft..mft + 5 * 1024, mft + 5 * 1024..mft + 6 * 1024, mft + 24 * 1024..mft + 60 * 1024];
+    let mut places =
+        vec![mft..mft + 5 * 1024, mft + 5 * 1024..mft + 6 * 1024, mft + 24 * 1024..mft + 60 * 1024];
     let blocks: Vec<usize> =
         (0..whole.len() - 4096).step_by(512).filter(|&at| &whole[at..at + 4] == b"INDX").collect();
     assert!(blocks.len() >= 2);
