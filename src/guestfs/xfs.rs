@@ -17,13 +17,15 @@ mod extent;
 mod inode;
 mod log;
 mod node;
+mod pending;
 mod superblock;
 mod symlink;
 
-use self::core::{Core, Distrusted};
+use self::core::Core;
+use self::pending::Pending;
 use crate::{
-    Device, DirEntry, Error, FileKind, FsInfo, GuestFs, NodeId, OpenOptions, Overlay, Place, ReadAt, Recognised,
-    Result, Run, Stat, Xattr,
+    Device, DirEntry, Error, FileKind, FsInfo, GuestFs, NodeId, OpenOptions, Overlay, Place, ReadAt,
+    Recognised, Result, Run, Stat, Xattr,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -60,11 +62,11 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
         warnings.push(reason.to_owned());
     }
     let mut overlay = Overlay::new(device.clone(), options.journal_bytes);
-    let mut distrusted = Distrusted::new();
+    let mut pending = Pending::default();
     let mut replayed = None;
     match log::replay(&device, &superblock, &mut overlay, options.journal_bytes) {
         Ok(found) => {
-            distrusted = found;
+            pending = found;
             if !overlay.is_empty() {
                 let overlay = Arc::new(overlay);
                 superblock = superblock::open(&(overlay.clone() as Device))?;
@@ -85,8 +87,7 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
         has_owners: true,
         warnings,
     };
-    let below = replayed.clone().map_or(device, |overlay| overlay as Device);
-    let fs = Xfs { core: Core::new(below, superblock, distrusted, options.cache_bytes), replayed, info };
+    let fs = Xfs { core: Core::new(device, replayed, superblock, pending, options.cache_bytes), info };
     let root = fs.core.inode(fs.core.superblock.root)?;
     if root.stat.kind != FileKind::Directory {
         return Err(root.corrupt("the root is no folder"));
@@ -97,8 +98,6 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
 /// An open XFS.
 struct Xfs {
     core: Core,
-    /// What the log changed.
-    replayed: Option<Arc<Overlay>>,
     info: FsInfo,
 }
 
@@ -229,7 +228,7 @@ impl GuestFs for Xfs {
             Piece::Data { device, end } => {
                 let length = end - offset;
                 // The log holds no content of files; where it claims to, the device alone does not have it.
-                let changed = self.replayed.as_ref().is_some_and(|overlay| overlay.covers(device, length));
+                let changed = self.core.changed(&(device..device + length));
                 Run { length, place: if changed { Place::Inside } else { Place::Device(device) } }
             }
         }))

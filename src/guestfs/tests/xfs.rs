@@ -8,7 +8,7 @@ mod version4;
 
 use crate::compare::{Compared, Count, assert_same};
 use crate::fixture::{Mounted, can_mount, sh};
-use guestfs::{FileDevice, GuestFs, OpenOptions};
+use guestfs::{FileDevice, GuestFs, OpenOptions, ReadAt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ fn same(image: &Path) -> Count {
 /// Compares an image as it lies there with the kernel's mount of a copy of it, in which the kernel replays the log.
 #[track_caller]
 fn same_after_replay(image: &Path) -> Count {
+    sh(&format!("xfs_logprint -t '{}' 2>/dev/null | grep -q 'state: <DIRTY>'", image.display()));
     let fs = open(image);
     assert_eq!(fs.info().warnings, Vec::<String>::new());
     let copy = image.with_extension("copy.img");
@@ -55,6 +56,27 @@ fn same_after_replay(image: &Path) -> Count {
     drop(mounted);
     std::fs::remove_file(copy).unwrap();
     count
+}
+
+/// Where the log lies, in bytes.
+fn log_of(device: &dyn ReadAt) -> std::ops::Range<u64> {
+    let mut head = vec![0; 512];
+    device.read_at(&mut head, 0).unwrap();
+    let number = |at: usize, length: usize| {
+        head[at..at + length].iter().fold(0u64, |number, &byte| (number << 8) | u64::from(byte))
+    };
+    let (start, log) = (number(48, 8), number(124, 1));
+    let block = (start >> log) * number(84, 4) + (start & ((1 << log) - 1));
+    block * number(4, 4)..(block + number(96, 4)) * number(4, 4)
+}
+
+/// How often the log was begun from its beginning.
+fn log_round(image: &Path) -> u32 {
+    let device = FileDevice::open(image).unwrap();
+    let mut block = [0; 8];
+    device.read_at(&mut block, log_of(&device).start).unwrap();
+    let word = if block[..4] == [0xfe, 0xed, 0xba, 0xbe] { &block[4..] } else { &block[..4] };
+    u32::from_be_bytes(word.try_into().unwrap())
 }
 
 /// Fills a new file system with everything, and compares it.

@@ -145,7 +145,7 @@ impl Core {
         let mut bytes = vec![0; size];
         let mut at = block;
         while value.len() < length {
-            let offset = self.read_fork(inode, Which::Attributes, at, &mut bytes)?;
+            let offset = self.read_fork(inode, Which::Attributes, at, &mut bytes)?[0].start;
             let f = Fields::new("a block of an attribute's value", &bytes);
             if f.be32(0)? != REMOTE_MAGIC {
                 return Err(inode.corrupt("a block of an attribute's value does not begin with XARM"));

@@ -1,11 +1,12 @@
 //! What every part of the reader stands on: the device, the superblock, and the caches of metadata.
 
-use crate::xfs::checksum::Header;
+use crate::xfs::checksum::{Header, seal};
 use crate::xfs::extent::{Extent, check_root};
 use crate::xfs::inode::{Inode, Which};
+use crate::xfs::pending::Pending;
 use crate::xfs::superblock::Superblock;
-use crate::{Cache, Device, Error, Fields, Result, read_vec};
-use std::collections::HashMap;
+use crate::{Cache, Device, Fields, Overlay, Result, read_vec};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a block of metadata is cached under: it is checked for one owner at one place, once.
@@ -17,14 +18,15 @@ pub(super) enum BlockKey {
     Fork { inode: u64, which: Which, block: u64 },
 }
 
-/// The forks whose content is not certain, and why: a change of them began, and its end is not in the log.
-pub(super) type Distrusted = HashMap<(u64, Which), String>;
-
 /// An open file system of this type.
 pub(super) struct Core {
     pub device: Device,
     pub superblock: Superblock,
-    distrusted: Distrusted,
+    /// What the log changed: a part of [`device`](Self::device).
+    replayed: Option<Arc<Overlay>>,
+    pub pending: Pending,
+    /// Those maps that the log still had to change.
+    pub maps: Cache<(u64, Which), Arc<[Extent]>>,
     inodes: Cache<u64, Arc<Inode>>,
     blocks: Cache<BlockKey, Arc<[u8]>>,
 }
@@ -45,11 +47,20 @@ pub(super) enum BlockType {
 }
 
 impl Core {
-    pub fn new(device: Device, superblock: Superblock, distrusted: Distrusted, cache_bytes: usize) -> Self {
+    /// Of `device`, or of what the log makes of it.
+    pub fn new(
+        device: Device,
+        replayed: Option<Arc<Overlay>>,
+        superblock: Superblock,
+        pending: Pending,
+        cache_bytes: usize,
+    ) -> Self {
         Core {
-            device,
+            device: replayed.clone().map_or(device, |overlay| overlay as Device),
+            replayed,
             superblock,
-            distrusted,
+            pending,
+            maps: Cache::new(cache_bytes),
             inodes: Cache::new(cache_bytes / 4),
             blocks: Cache::new(cache_bytes - cache_bytes / 4),
         }
@@ -73,15 +84,6 @@ impl Core {
             let cost = inode.cost();
             Ok((Arc::new(inode), cost))
         })
-    }
-
-    /// # Errors
-    /// [`Error::Untrusted`] where a fork is one of those whose content is not certain.
-    pub fn check_trust(&self, inode: u64, which: Which) -> Result<()> {
-        match self.distrusted.get(&(inode, which)) {
-            Some(reason) => Err(Error::Untrusted(reason.clone())),
-            None => Ok(()),
-        }
     }
 
     /// A block of metadata out of the cache, or made by `read` which also checks it.
@@ -112,7 +114,7 @@ impl Core {
         }
         let bytes = self.block(key, || {
             let mut bytes = vec![0; size as usize];
-            let offset = self.read_fork(inode, which, block, &mut bytes)?;
+            let pieces = self.read_fork(inode, which, block, &mut bytes)?;
             let block_type = self.block_type(inode, &bytes)?;
             if self.superblock.v5 {
                 let (header, what) = match block_type {
@@ -121,18 +123,28 @@ impl Core {
                     BlockType::Node => (Header::NODE, "a node"),
                     BlockType::AttributeLeaf => (Header::NODE, "attributes"),
                 };
-                header.verify(&self.superblock, what, &bytes, offset, inode.number)?;
+                // The log changes a block in pieces where it lies in pieces, and then nobody computes its checksum.
+                if pieces.len() > 1 && pieces.iter().any(|piece| self.changed(piece)) {
+                    seal(&mut bytes, header.crc);
+                }
+                header.verify(&self.superblock, what, &bytes, pieces[0].start, inode.number)?;
             }
             Ok(bytes)
         })?;
         Ok(Some((self.block_type(inode, &bytes)?, bytes)))
     }
 
-    /// Fills `bytes`, whole blocks, from block `block` of a fork on: all of them have to be there. Tells the byte of
-    /// the first.
-    pub fn read_fork(&self, inode: &Inode, which: Which, block: u64, bytes: &mut [u8]) -> Result<u64> {
+    /// Fills `bytes`, whole blocks, from block `block` of a fork on: all of them have to be there. Tells the ranges of
+    /// the device that they are, at least one.
+    pub fn read_fork(
+        &self,
+        inode: &Inode,
+        which: Which,
+        block: u64,
+        bytes: &mut [u8],
+    ) -> Result<Vec<Range<u64>>> {
         let block_log = self.superblock.block_log;
-        let mut first = None;
+        let mut pieces: Vec<Range<u64>> = Vec::new();
         let mut done = 0;
         while done < bytes.len() {
             let at = block + (done as u64 >> block_log);
@@ -144,10 +156,21 @@ impl Core {
                 self.superblock.block_offset(extent.block, extent.count)? + ((at - extent.file) << block_log);
             let length = ((extent.end() - at) << block_log).min((bytes.len() - done) as u64) as usize;
             crate::read_exact(&*self.device, &mut bytes[done..done + length], start)?;
-            first.get_or_insert(start);
+            match pieces.last_mut() {
+                Some(last) if last.end == start => last.end += length as u64,
+                _ => pieces.push(start..start + length as u64),
+            }
             done += length;
         }
-        first.ok_or_else(|| inode.corrupt("an empty block"))
+        if pieces.is_empty() {
+            return Err(inode.corrupt("an empty block"));
+        }
+        Ok(pieces)
+    }
+
+    /// Whether the log changed anything in a range of the device.
+    pub fn changed(&self, range: &Range<u64>) -> bool {
+        self.replayed.as_ref().is_some_and(|overlay| overlay.covers(range.start, range.end - range.start))
     }
 
     fn block_type(&self, inode: &Inode, bytes: &[u8]) -> Result<BlockType> {

@@ -160,7 +160,7 @@ impl Core {
         loop {
             let Some(extent) = self.extent(inode, Which::Data, block * in_blocks)? else { return Ok(()) };
             block = block.max(extent.file / in_blocks);
-            if block * size >= INDEX_AT {
+            if block >= INDEX_AT / size {
                 return Ok(());
             }
             left =

@@ -137,6 +137,14 @@ impl Core {
     /// The first extent of a fork that ends after its block `block`: it holds that block, or begins behind it.
     pub fn extent(&self, inode: &Inode, which: Which, block: u64) -> Result<Option<Extent>> {
         self.check_trust(inode.number, which)?;
+        if let Some(map) = self.changed_map(inode, which)? {
+            return Ok(map.get(map.partition_point(|extent| extent.end() <= block)).copied());
+        }
+        self.stored_extent(inode, which, block)
+    }
+
+    /// The same, as it is stored.
+    pub fn stored_extent(&self, inode: &Inode, which: Which, block: u64) -> Result<Option<Extent>> {
         let Some(fork) = inode.fork(which) else { return Ok(None) };
         match fork.format {
             Format::Device | Format::Local => Ok(None),

@@ -3,8 +3,9 @@
 //! The model is that of the kernel's recovery. The part of the log from the tail to the head is read twice: once for the
 //! buffers that were given up, whose older changes must not be applied, and once to apply the changes of every committed
 //! transaction to a copy of the blocks in memory. Blocks and inodes of version 5 know the position in the log of their
-//! last change, and are left alone where they are newer. A change of several steps whose last step is not in the log
-//! makes what it changes untrusted.
+//! last change, and are left alone where they are newer. Of changes in several steps whose last step is not in the log,
+//! those of a file's map are done in memory; those of attributes and exchanges between files make what they change
+//! untrusted.
 //!
 //! Not here: the steps that the kernel then takes by itself, which nobody sees who reads (freeing of extents and of
 //! unlinked inodes, counts of references, reverse maps).
@@ -18,7 +19,7 @@ mod record;
 mod ring;
 mod transaction;
 
-use crate::xfs::core::Distrusted;
+use crate::xfs::pending::Pending;
 use crate::xfs::superblock::Superblock;
 use crate::{Device, Error, Overlay, ReadAt, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -41,8 +42,8 @@ mod kind {
     pub const LAST_INTENT: u16 = 0x124f;
 }
 
-/// Replays what is not finished into `overlay`, with at most `limit` bytes of transactions in memory. Tells the forks
-/// that were in the middle of a change.
+/// Replays what is not finished into `overlay`, with at most `limit` bytes of transactions in memory. Tells what
+/// is not finished even then.
 ///
 /// # Errors
 /// [`Error::Untrusted`], [`Error::Unsupported`] or [`Error::Corrupt`] where the log can't be replayed; `overlay` is then
@@ -52,9 +53,9 @@ pub(super) fn replay(
     superblock: &Superblock,
     overlay: &mut Overlay,
     limit: usize,
-) -> Result<Distrusted> {
+) -> Result<Pending> {
     let ring = ring::Ring::new(device, superblock)?;
-    let Some(bounds) = bounds::find(&ring)? else { return Ok(Distrusted::new()) };
+    let Some(bounds) = bounds::find(&ring)? else { return Ok(Pending::default()) };
     if superblock.unknown_log_features != 0 {
         return Err(Error::Untrusted(format!(
             "the log was not finished and uses the unknown features {:#x}",
@@ -69,12 +70,12 @@ pub(super) fn replay(
         cancelled,
         intents: Intents::default(),
         stamped: HashMap::new(),
-        distrusted: Distrusted::new(),
+        pending: Pending::default(),
     };
     transaction::each(&ring, bounds, limit, |lsn, items| replay.transaction(lsn, items))?;
-    let mut distrusted = replay.distrusted;
-    distrusted.extend(replay.intents.unfinished());
-    Ok(distrusted)
+    let mut pending = replay.pending;
+    replay.intents.unfinished(&mut pending);
+    Ok(pending)
 }
 
 /// Buffers that were given up: by sector and length, how often that stands in the part of the log that is still ahead.
@@ -123,7 +124,7 @@ struct Replay<'a> {
     intents: Intents,
     /// The position that this replay wrote last into the block at a sector: several transactions may have the same one.
     stamped: HashMap<u64, u64>,
-    distrusted: Distrusted,
+    pending: Pending,
 }
 
 /// In which order the items of a transaction are applied.

@@ -130,7 +130,7 @@ impl Replay<'_> {
 
     fn distrust(&mut self, inode: u64, which: Which) {
         let reason = format!("the content of inode {inode} was exchanged in the log, which is not replayed");
-        self.distrusted.insert((inode, which), reason);
+        self.pending.distrusted.insert((inode, which), reason);
     }
 }
 
