@@ -12,7 +12,7 @@ struct Signature {
     /// Sixteen bytes.
     uuid: Option<u64>,
     /// What else has to be right, where the magic number alone is too short to be believed.
-    check: Check,
+    check: Option<Check>,
 }
 
 /// A label.
@@ -27,7 +27,7 @@ enum Label {
 }
 
 /// More than the magic number: place, length, and whether these bytes fit.
-type Check = Option<(u64, usize, fn(&Fields<'_>) -> Result<bool>)>;
+type Check = (u64, usize, fn(&Fields<'_>) -> Result<bool>);
 
 const fn at(kind: &'static str, place: u64, magic: &'static [u8]) -> Signature {
     Signature { kind, magic: (place, magic), label: Label::None, uuid: None, check: None }
@@ -41,11 +41,7 @@ const fn named(kind: &'static str, magic: (u64, &'static [u8]), label: Label) ->
     Signature { kind, magic, label, uuid: None, check: None }
 }
 
-const fn checked(
-    kind: &'static str,
-    magic: (u64, &'static [u8]),
-    check: (u64, usize, fn(&Fields<'_>) -> Result<bool>),
-) -> Signature {
+const fn checked(kind: &'static str, magic: (u64, &'static [u8]), check: Check) -> Signature {
     Signature { kind, magic, label: Label::None, uuid: None, check: Some(check) }
 }
 

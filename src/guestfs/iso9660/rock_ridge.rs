@@ -136,9 +136,11 @@ impl RockRidge {
                 }
                 b"PN" => {
                     let (high, low) = (both32(&fields, 4)?, both32(&fields, 12)?);
-                    // Some writers put all of it into the lower half, as Linux once counted.
+                    // Programs on Linux write the number of the device as it is there, twelve bits of major number
+                    // between the lower eight and the other bits of the minor one.
                     let whole = high == 0 && low > 0xFF;
-                    found.device = Some(if whole { (low >> 8, low & 0xFF) } else { (high, low) });
+                    let linux = (low >> 8 & 0xFFF, low & 0xFF | low >> 12 & 0xF_FF00);
+                    found.device = Some(if whole { linux } else { (high, low) });
                 }
                 b"SL" => {
                     if let Err(error) = target.get_or_insert_default().push(&fields) {

@@ -78,11 +78,11 @@ pub fn assert_same(fs: &dyn GuestFs, device: &dyn ReadAt, mounted: &Path, what: 
     comparison.count
 }
 
+/// What a folder's names are.
+pub type Entries = BTreeMap<Vec<u8>, (NodeId, Option<FileKind>)>;
+
 /// All entries of a folder, read twice: at once, and from every entry's `next` on.
-pub fn entries(
-    fs: &dyn GuestFs,
-    dir: NodeId,
-) -> Result<BTreeMap<Vec<u8>, (NodeId, Option<FileKind>)>, Error> {
+pub fn entries(fs: &dyn GuestFs, dir: NodeId) -> Result<Entries, Error> {
     let mut all = BTreeMap::new();
     let mut order = Vec::new();
     fs.readdir(dir, 0, &mut |entry| {

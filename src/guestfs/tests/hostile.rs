@@ -1,9 +1,11 @@
 //! A walk over everything that a reader shows of an image that is not what it seems: it may say what it likes, but it
 //! must end, and never panic.
 
-use guestfs::{FileKind, GuestFs, NodeId};
+use guestfs::{Device, FileKind, GuestFs, NodeId, ReadAt};
 use std::collections::HashSet;
-use std::ops::ControlFlow;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a walk does at most.
@@ -112,4 +114,75 @@ fn entries(fs: &dyn GuestFs, node: NodeId, bounds: Bounds) -> guestfs::Result<Ve
     }
     // What was listed before an error is looked at all the same.
     if children.is_empty() { read.map(|()| children) } else { Ok(children) }
+}
+
+/// An image with some bytes changed, and perhaps its end cut off: without a copy of it.
+pub struct Mutated {
+    image: Arc<Vec<u8>>,
+    size: usize,
+    changes: Vec<(usize, u8)>,
+}
+
+impl ReadAt for Mutated {
+    fn size(&self) -> u64 {
+        self.size as u64
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(buf.len())?));
+        let range = range.filter(|range| range.end <= self.size).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.copy_from_slice(&self.image[range.clone()]);
+        for (at, byte) in self.changes.iter().filter(|(at, _)| range.contains(at)) {
+            buf[at - range.start] = *byte;
+        }
+        Ok(())
+    }
+}
+
+/// Changes an image in `rounds` ways, some bytes each time, and in every tenth cuts it off; hands each to `open` and walks
+/// what that opens. How many could be opened.
+///
+/// Bytes are changed where anything but zeros stands, and mostly in the ranges `hot`.
+pub fn mutate(
+    image: Vec<u8>,
+    hot: &[Range<usize>],
+    rounds: u64,
+    open: impl Fn(Device) -> guestfs::Result<Arc<dyn GuestFs>>,
+) -> usize {
+    let used: Vec<usize> = image
+        .chunks(64)
+        .enumerate()
+        .filter(|(_, part)| part.iter().any(|byte| *byte != 0))
+        .map(|(at, _)| at * 64)
+        .collect();
+    let image = Arc::new(image);
+    let mut rng = testkit::image::Rng::new(0x5EED);
+    let mut opened = 0;
+    for round in 0..rounds {
+        let end = used.last().map_or(0, |last| last + 64).min(image.len());
+        let size = if round % 10 == 0 { rng.below(end as u64 + 1) as usize } else { image.len() };
+        let mut changes: Vec<(usize, u8)> = Vec::new();
+        for _ in 0..rng.below(10) + 1 {
+            let at = match rng.below(hot.len() as u64 + 2) as usize {
+                index if index < hot.len() => {
+                    let range = &hot[index];
+                    range.start + rng.below(range.len() as u64) as usize
+                }
+                _ => used[rng.below(used.len() as u64) as usize] + rng.below(64) as usize,
+            };
+            let Some(old) = image.get(at) else { continue };
+            let new = match rng.below(5) {
+                0 | 1 => old ^ (1 << rng.below(8)),
+                2 => 0xFF,
+                3 => 0,
+                _ => rng.next_u64() as u8,
+            };
+            changes.push((at, new));
+        }
+        if let Ok(fs) = open(Arc::new(Mutated { image: image.clone(), size, changes })) {
+            opened += 1;
+            walk(&*fs);
+        }
+    }
+    opened
 }

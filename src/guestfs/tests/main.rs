@@ -9,6 +9,7 @@ mod btrfs;
 mod exfat;
 mod ext;
 mod fat;
+mod foreign;
 mod iso9660;
 mod layers;
 mod ntfs;
