@@ -72,23 +72,25 @@ fn a_hive_of_hivex_is_read() {
     let mut commands = String::new();
     for number in 0..300 {
         commands += &format!(
-            "cd \\ \nadd Key{number}\ncd Key{number}\nsetval 2\nNumber\ndword:{number}\nText\nstring:nö {number}\n"
+            "cd \\ \nadd Key{number}\ncd Key{number}\nsetval 2\nNumber\ndword:{number}\nText\nstring:n {number}\n"
         );
     }
-    commands += "cd \\ \nadd Größe\ncd Größe\nadd Below\ncd Below\nsetval 1\n@\nhex:3:01,02,03,04,05\n";
+    commands += "cd \\ \nadd Größe\ncd Größe\nadd Below\ncd Below\nsetval 2\n@\nhex:3:01,02,03,04,05\nText\nhex:1:6e,00,f6,00,00,00\ncd \\ \nadd 漢字\n";
     hivexsh(&path, &commands);
     let hive = open(&path).unwrap();
     assert!(!hive.dirty());
-    assert_eq!(hive.subkeys(&hive.root().unwrap()).unwrap().len(), 301);
+    assert_eq!(hive.subkeys(&hive.root().unwrap()).unwrap().len(), 302);
     for number in 0..300u32 {
         let key = hive.key(&format!("KEY{number}")).unwrap();
         let value = hive.value(&key, "number").unwrap();
         assert_eq!((value.kind, value.data), (Kind::Number, number.to_le_bytes().to_vec()));
-        assert_eq!(hive.value(&key, "TEXT").unwrap().text().unwrap(), format!("nö {number}"));
+        assert_eq!(hive.value(&key, "TEXT").unwrap().text().unwrap(), format!("n {number}"));
         assert_eq!(hive.values(&key).unwrap().len(), 2);
     }
     let below = hive.key(r"größe\BELOW").unwrap();
     assert_eq!(hive.value(&below, "").unwrap().data, [1, 2, 3, 4, 5]);
+    assert_eq!(hive.value(&below, "text").unwrap().text().unwrap(), "nö");
+    assert!(hive.key("漢字").is_ok());
     assert!(matches!(hive.key("Key300"), Err(Error::NotFound)));
 }
 

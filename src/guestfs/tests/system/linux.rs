@@ -3,11 +3,14 @@
 use super::{inventory, mounts, paths};
 use crate::fixture::{Mounted, can_mount, sh};
 use guestfs::content;
-use guestfs::tree::{Follow, Tree};
-use guestfs::{FileKind, OpenOptions};
+use guestfs::layers::{LayerOptions, discover};
+use guestfs::tree::{Event, Follow, Step, Tree, WalkOptions};
+use guestfs::{Device, Disk, FileDevice, FileKind, OpenOptions, ReadAt};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const MAKE: &str = r#"
 cd "$1"
@@ -105,15 +108,21 @@ fn compare(tree: &Tree, truth: &Path) -> (usize, usize) {
     (files, links)
 }
 
-#[test]
-fn a_linux_over_two_disks_stands_as_its_fstab_has_it() {
+/// The images in a folder of their own; `None` where they can't be made here.
+fn made() -> Option<tempfile::TempDir> {
     if !can_mount(&["sfdisk", "mkfs.vfat", "mcopy", "mkfs.xfs", "lvcreate"]) {
-        return;
+        return None;
     }
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("make.sh");
     fs::write(&script, format!("set -eu\n{MAKE}")).unwrap();
     sh(&format!("bash '{}' '{}'", script.display(), folder.path().display()));
+    Some(folder)
+}
+
+#[test]
+fn a_linux_over_two_disks_stands_as_its_fstab_has_it() {
+    let Some(folder) = made() else { return };
     let images = [folder.path().join("disk0"), folder.path().join("disk1")];
     let inventory = inventory(&[&images[0], &images[1]]);
     let tree = Tree::open(inventory.clone(), OpenOptions::default());
@@ -155,4 +164,92 @@ fn a_linux_over_two_disks_stands_as_its_fstab_has_it() {
     let srv = Tree::of_volume(inventory, "disk1", OpenOptions::default()).unwrap();
     let error = srv.resolve(b"/www/deep/abs", Follow::All).unwrap_err();
     assert_eq!(error.to_string(), "/etc: no such file or folder");
+}
+
+/// A disk with some bytes that are not as they should be.
+struct Damaged {
+    disk: FileDevice,
+    bytes: Vec<(u64, u8)>,
+}
+
+impl ReadAt for Damaged {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.disk.read_at(buf, offset)?;
+        let end = offset + buf.len() as u64;
+        for (at, byte) in self.bytes.iter().filter(|(at, _)| (offset..end).contains(at)) {
+            buf[(at - offset) as usize] ^= byte;
+        }
+        Ok(())
+    }
+}
+
+/// The places of all 512 bytes that are not zeros.
+fn used(disk: &Path) -> Vec<u64> {
+    use rustix::fs::{SeekFrom, seek};
+    let file = fs::File::open(disk).unwrap();
+    let mut used = Vec::new();
+    let mut at = 0;
+    let mut sector = [0; 512];
+    while let Ok(data) = seek(&file, SeekFrom::Data(at)) {
+        at = seek(&file, SeekFrom::Hole(data)).unwrap();
+        for place in (data..at).step_by(512) {
+            if file.read_exact_at(&mut sector, place).is_ok() && sector.iter().any(|&byte| byte != 0) {
+                used.push(place);
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn a_damaged_disk_of_a_system_is_errors_at_worst() {
+    let Some(folder) = made() else { return };
+    let path = folder.path().join("disk0");
+    let used = used(&path);
+    // Tables, names of volumes, superblocks, the first inodes; and then anything.
+    let (mut systems, mut entries, mut errors) = (0, 0, 0);
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    for round in 0..400 {
+        let mut bytes = Vec::new();
+        for _ in 0..1 + next(12) {
+            let at = used[next(used.len())] + next(512) as u64;
+            bytes.push((at, 1 << next(8)));
+        }
+        let device: Device = Arc::new(Damaged { disk: FileDevice::open(&path).unwrap(), bytes });
+        let found = discover(&[Disk { index: 0, device }], &LayerOptions::default());
+        let options = OpenOptions { ignore_journal: round % 2 == 0, ..OpenOptions::default() };
+        let tree = Tree::open(found, options);
+        systems += usize::from(tree.system().name.is_some());
+        let start = Instant::now();
+        let mut steps = 0;
+        tree.walk(b"/", tree.root(), &WalkOptions::default(), &mut |event| {
+            match event {
+                Event::Entry(entry) => {
+                    entries += 1;
+                    if let Ok(stat) = entry.stat()
+                        && stat.kind == FileKind::File
+                        && stat.size < 1 << 20
+                        && let Ok((fs, node)) = tree.file(entry.node)
+                    {
+                        let _ = content::hash(&*fs, node);
+                    }
+                    let _ = tree.resolve(entry.path, Follow::All);
+                }
+                Event::Failed { .. } => errors += 1,
+            }
+            steps += 1;
+            if steps < 20_000 { Step::Into } else { Step::Stop }
+        });
+        let _ = tree.glob(b"/**/tool1*").take(1000).count();
+        assert!(start.elapsed() < Duration::from_secs(60), "round {round} takes too long");
+    }
+    assert!(systems > 100 && entries > 20_000 && errors > 50, "{systems} {entries} {errors}");
 }
