@@ -133,7 +133,7 @@ pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
     let mut tree = Tree::new(info, volume, upcase, options.cache_bytes / 8);
     // A root folder that can't be read says so by itself.
     match tree.look_for_hibernation() {
-        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(error @ Error::Io { .. }) => Err(error),
         Err(_) | Ok(()) => Ok(Arc::new(tree)),
     }
 }

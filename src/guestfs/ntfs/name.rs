@@ -71,7 +71,7 @@ impl UpCase {
     /// # Errors
     /// [`Error::Corrupt`] where it is no table.
     pub fn new(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() < 512 || bytes.len() > Self::MAX_BYTES || bytes.len() % 2 != 0 {
+        if bytes.len() < 512 || bytes.len() > Self::MAX_BYTES || !bytes.len().is_multiple_of(2) {
             return Err(Error::corrupt("$UpCase", format!("it has {} bytes", bytes.len())));
         }
         Ok(UpCase(units(bytes)))

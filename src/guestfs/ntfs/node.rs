@@ -50,7 +50,7 @@ impl Volume {
             let bytes = self.whole(file, kind::REPARSE_POINT, reparse::MAX_BYTES)?;
             return Ok(match reparse::parse(&bytes)? {
                 Reparse::Link(target) => Nature::Link(target),
-                Reparse::FromRoot(target) => Nature::Link(self.from_root(file, target)?),
+                Reparse::FromRoot(target) => Nature::Link(self.without_root(file, target)?),
                 Reparse::Fifo => Nature::Special(FileKind::Fifo, None),
                 Reparse::Socket => Nature::Special(FileKind::Socket, None),
                 Reparse::CharDevice => {
@@ -122,7 +122,7 @@ impl Volume {
 
     /// A target from the root of this volume, as one from the link's own folder: wherever the volume stands, it leads to
     /// the same file.
-    fn from_root(&self, file: &File, target: Vec<u8>) -> Result<Vec<u8>> {
+    fn without_root(&self, file: &File, target: Vec<u8>) -> Result<Vec<u8>> {
         let name = || format!("the link of MFT record {}", file.number);
         let Some(first) = file.names.first() else { return Err(Error::corrupt(name(), "it has no name")) };
         let mut folder = split(first.parent).0;

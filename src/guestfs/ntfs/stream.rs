@@ -57,7 +57,7 @@ impl Stream {
             0 => Coding::Plain,
             1 => {
                 let unit = 1u64.checked_shl(u32::from(sizes.unit) + cluster_bits).unwrap_or(0);
-                if sizes.unit == 0 || sizes.unit > 16 || unit > MAX_UNIT || unit % 4096 != 0 {
+                if sizes.unit == 0 || sizes.unit > 16 || unit > MAX_UNIT || !unit.is_multiple_of(4096) {
                     return bad(format!("compressed in units of 2^{} clusters", sizes.unit));
                 }
                 Coding::Compressed(unit)

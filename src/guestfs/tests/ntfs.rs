@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+mod log;
+
 const PROGRAMS: [&str; 2] = ["mkntfs", "ntfs-3g"];
 
 /// An image under construction, in a folder of its own.
@@ -671,7 +673,7 @@ fn mutate(whole: &[u8], places: &[std::ops::Range<usize>], rounds: u64) -> (u64,
                     bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
                 }
                 _ => {
-                    let from = place.start + random() as usize % place.len() & !7;
+                    let from = (place.start + random() as usize % place.len()) & !7;
                     let (from, to, length) = (from, at & !7, 8 << (random() % 5));
                     if from.max(to) + length <= bytes.len() {
                         bytes.copy_within(from..from + length, to);

@@ -165,7 +165,6 @@ impl Passes<'_> {
     }
 
     /// Changes an MFT record or an index block; whether that was needed.
-    #[allow(clippy::too_many_arguments)]
     fn structure(
         &mut self,
         record: &Record,
