@@ -17,6 +17,7 @@ const MAGIC: &[u8; 8] = b"_BHRfS_M";
 /// The largest array of system chunks.
 const MAX_SYSTEM_CHUNKS: usize = 2048;
 
+const NO_HOLES: u64 = 0x200;
 const METADATA_UUID: u64 = 0x400;
 
 /// The bits that change what a reader must know, with their names where they are refused.
@@ -30,7 +31,7 @@ const INCOMPATIBLE: &[(u64, Option<&str>)] = &[
     (0x40, None),  // extended inode references
     (0x80, None),  // RAID 5 and 6
     (0x100, None), // skinny metadata
-    (0x200, None), // no holes
+    (NO_HOLES, None),
     (METADATA_UUID, None),
     (0x800, None), // RAID1C3 and RAID1C4
     (0x1000, Some("zoned")),
@@ -219,6 +220,11 @@ impl Superblock {
             }
         }
         Ok(())
+    }
+
+    /// Whether holes of files have no items.
+    pub fn no_holes(&self) -> bool {
+        self.incompatible & NO_HOLES != 0
     }
 
     /// The identity as `blkid` writes it.
