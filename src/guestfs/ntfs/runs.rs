@@ -83,8 +83,8 @@ impl Runs {
             }
             let count = signed(&tail[..length_size]);
             let end = u64::try_from(count).ok().filter(|&count| count > 0).and_then(|count| {
-                // No attribute is larger than 2^63 bytes, and the smallest cluster is one of 512.
-                self.end.checked_add(count).filter(|&end| end < 1 << 54)
+                // A volume has 2^32 clusters at most; with the largest ones, this keeps every offset below 2^63.
+                self.end.checked_add(count).filter(|&end| end < 1 << 42)
             });
             let Some(end) = end else { return bad("a run of impossible length") };
             let place = if place_size == 0 {

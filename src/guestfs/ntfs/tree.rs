@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// The first record that belongs to a user; what is below is not listed.
 const FIRST_LISTED: u64 = 24;
 
+/// The most bytes of all extended attributes of a file together.
+const MAX_XATTRS: usize = 16 << 20;
+
 /// An opened NTFS.
 pub struct Tree {
     info: FsInfo,
@@ -269,7 +272,7 @@ impl GuestFs for Tree {
         if node.tree != 0 || !matches!(nature.kind(), FileKind::File | FileKind::Directory) {
             return Ok(Vec::new());
         }
-        let mut all = Vec::new();
+        let (mut all, mut held) = (Vec::new(), 0);
         // What a filter keeps in a stream of its own is the content that it would show.
         let own = |one: &Attribute| matches!(nature, Nature::Refused(..)) && one.name == wof_stream();
         for (index, one) in streams(&file).filter(|(_, one)| !own(one)) {
@@ -285,6 +288,10 @@ impl GuestFs for Tree {
                 ));
             }
             let value = self.volume.read_all((file.number, index), &one.content, MAX_XATTR)?;
+            held += value.len();
+            if held > MAX_XATTRS {
+                return Err(Error::Limit(format!("extended attributes of more than {MAX_XATTRS} bytes")));
+            }
             all.push(Xattr { name, value });
         }
         Ok(all)

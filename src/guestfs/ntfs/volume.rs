@@ -6,7 +6,7 @@ use super::fixup;
 use super::list::{self, Place as ListPlace};
 use super::record::{Form, Record, Sizes, kind, split};
 use super::runs::Runs;
-use super::stream::{Content, Stream, StreamId};
+use super::stream::{Content, StreamId};
 use crate::device::{Device, read_vec};
 use crate::{Cache, Error, OpenOptions, Place, Result};
 use std::sync::Arc;
@@ -89,36 +89,36 @@ impl Volume {
             return Err(corrupt("it has no clusters"));
         };
         let sizes: Sizes = *sizes;
-        let mut runs = Runs::default();
-        runs.extend(pairs, self.geometry.clusters)?;
-        let mapped = |runs: &Runs| runs.clusters() << self.geometry.cluster_bits;
-        (self.mft_size, self.mft) = (sizes.initialised.min(mapped(&runs)), runs.clone());
-        if let Some(header) = headers.iter().find(|header| header.kind == kind::ATTRIBUTE_LIST) {
-            for place in list::places(self, first.number, header)? {
-                if place.kind != kind::DATA || place.number == first.number {
-                    continue;
+        self.mft = Runs::default();
+        self.mft.extend(pairs, self.geometry.clusters)?;
+        let places = match headers.iter().find(|header| header.kind == kind::ATTRIBUTE_LIST) {
+            Some(header) => list::places(self, first.number, header)?,
+            None => Vec::new(),
+        };
+        for place in places {
+            if place.kind != kind::DATA || place.number == first.number {
+                continue;
+            }
+            self.mft_size = sizes.initialised.min(self.mft.clusters() << self.geometry.cluster_bits);
+            let part = self.part(first.number, first.sequence, &place)?;
+            let headers = part.attributes()?;
+            let Some(header) = headers.iter().find(|header| place.is(header)) else {
+                return Err(corrupt("a part of its run list is missing"));
+            };
+            match &header.form {
+                Form::NonResident { lowest, pairs, .. }
+                    if *lowest == self.mft.clusters() && header.name.is_empty() =>
+                {
+                    self.mft.extend(pairs, self.geometry.clusters)?;
                 }
-                let part = self.part(first.number, first.sequence, &place)?;
-                let headers = part.attributes()?;
-                let Some(header) = headers.iter().find(|header| place.is(header)) else {
-                    return Err(corrupt("a part of its run list is missing"));
-                };
-                match &header.form {
-                    Form::NonResident { lowest, pairs, .. }
-                        if *lowest == runs.clusters() && header.name.is_empty() =>
-                    {
-                        runs.extend(pairs, self.geometry.clusters)?;
-                    }
-                    _ => return Err(corrupt("its run list has a gap")),
-                }
-                (self.mft_size, self.mft) = (sizes.initialised.min(mapped(&runs)), runs.clone());
+                _ => return Err(corrupt("its run list has a gap")),
             }
         }
-        if sizes.initialised > mapped(&runs) {
+        self.mft_size = sizes.initialised;
+        if sizes.initialised > self.mft.clusters() << self.geometry.cluster_bits {
             return Err(corrupt("its run list ends before it does"));
         }
-        // The records of an incomplete table may have been cached as missing.
-        Stream::new(runs, &sizes, 0, self.geometry.cluster_bits).map(|_| ())
+        Ok(())
     }
 
     /// How many records the table has.

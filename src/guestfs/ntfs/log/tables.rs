@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 
 /// The most clusters of one page: 64 KiB of the smallest.
 const MAX_CLUSTERS: usize = 128;
+/// The most dirty pages, and the most transactions that are known at one time: Windows has thousands.
+const MAX_ENTRIES: usize = 1 << 17;
+/// The most comparisons of clusters that were given away with dirty pages.
+const MAX_WORK: usize = 1 << 28;
 /// An entry that is in use.
 const ALLOCATED: u32 = u32::MAX;
 
@@ -25,6 +29,7 @@ pub struct Tables {
     pub transactions: BTreeMap<u32, Transaction>,
     /// Clusters of a page, for pages that the checkpoint did not know.
     page_clusters: usize,
+    work: usize,
 }
 
 /// An attribute that the log calls by a number.
@@ -151,6 +156,9 @@ impl Tables {
             return Ok(());
         }
         let action = &record.action;
+        if self.pages.len() > MAX_ENTRIES || self.transactions.len() > MAX_ENTRIES {
+            return Err(Error::Limit(format!("more than {MAX_ENTRIES} dirty pages or transactions")));
+        }
         let transaction = self.transactions.entry(record.transaction).or_insert(Transaction {
             active: true,
             first: record.lsn,
@@ -207,6 +215,10 @@ impl Tables {
         for range in data.chunks_exact(16) {
             let fields = Fields::new("a range of clusters", range);
             let (first, count) = (fields.le64(0)?, fields.le64(8)?);
+            self.work += self.pages.len();
+            if self.work > MAX_WORK {
+                return Err(Error::Limit("clusters are given away too often".into()));
+            }
             for lcn in self.pages.values_mut().flat_map(|page| &mut page.lcns) {
                 if *lcn >= first && *lcn - first < count {
                     *lcn = 0;
