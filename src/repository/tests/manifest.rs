@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use repository::manifest::{Run, RunKind};
 use repository::{Bottom, ChainBaseline, Identity, LocalRepository, Manifest, RelPath};
 use std::collections::BTreeMap;
-use std::path::Path;
 use tempfile::TempDir;
 
 fn repository() -> (TempDir, LocalRepository) {
@@ -273,53 +272,4 @@ fn hostile_headers_are_refused() {
         std::fs::write(&file, &good[..length]).unwrap();
         assert!(repository.open_manifest(&path("x")).is_err(), "cut at {length}");
     }
-}
-
-/// Figures for `docs/`: run with `--release --run-ignored all`.
-#[test]
-#[ignore = "measures, proves nothing"]
-fn measure_a_terabyte() {
-    let (root, repository) = repository();
-    let size = 1u64 << 40;
-    let total = size / GRANULE;
-    let started = std::time::Instant::now();
-    let mut writer = repository.create_manifest(&path("full"), size).unwrap();
-    for first in (0..total).step_by(16) {
-        writer.record(first, &[Granule::Hash([7; 32]); 16]).unwrap();
-    }
-    writer.finish().unwrap();
-    eprintln!("write full: {:?}", started.elapsed());
-    let mut layers = Vec::new();
-    for number in 0..20u64 {
-        let mut writer = repository.create_manifest(&path(&format!("incr-{number}")), size).unwrap();
-        for first in (number..total).step_by(20) {
-            writer.record(first, &[Granule::Hash([8; 32])]).unwrap();
-        }
-        writer.finish().unwrap();
-        let file = repository.open_file(&path(&format!("incr-{number}")).partial()).unwrap();
-        layers.push(Manifest::open(file, "incr").unwrap());
-    }
-    let open = |root: &Path| {
-        let file = std::fs::File::open(root.join("vm/disk-0/full.b3.partial")).unwrap();
-        Manifest::open(file, "full").unwrap()
-    };
-    let full = open(root.path());
-    let started = std::time::Instant::now();
-    full.verify().unwrap();
-    eprintln!("verify full: {:?}", started.elapsed());
-    let walk = |mut baseline: ChainBaseline, step: usize| {
-        let mut out = [Granule::Unknown; 16];
-        let started = std::time::Instant::now();
-        for first in (0..total).step_by(step) {
-            baseline.next(first, &mut out).unwrap();
-        }
-        started.elapsed()
-    };
-    eprintln!("read full: {:?}", walk(ChainBaseline::new(vec![full.clone()], Bottom::Full, size), 16));
-    eprintln!(
-        "sample 1/64 of full: {:?}",
-        walk(ChainBaseline::new(vec![full.clone()], Bottom::Full, size), 1024)
-    );
-    layers.push(full);
-    eprintln!("merge 20 + full: {:?}", walk(ChainBaseline::new(layers, Bottom::Full, size), 16));
 }

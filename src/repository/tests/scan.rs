@@ -1,9 +1,8 @@
 //! Scanning whole and damaged repositories, and the sidecars they are made of.
 
-use model::{Backup, BackupId};
+use model::Backup;
 use repository::{DiskFiles, Error, Identity, LocalRepository, ProblemKind, RelPath, ScanItem, sidecar};
 use serde_json::{Value, json};
-use std::path::Path;
 use tempfile::TempDir;
 
 fn repository() -> (TempDir, LocalRepository) {
@@ -230,33 +229,4 @@ fn a_hostile_sidecar_is_refused() {
         unfinished.status = running.parse().unwrap();
         assert!(sidecar::encode(&unfinished).is_err());
     }
-}
-
-/// 33,000 points, 99,000 files; run with `--release --run-ignored all`.
-#[test]
-#[ignore = "measures, proves nothing"]
-fn measure_a_hundred_thousand_files() {
-    let (root, repository) = repository();
-    for vm in 0..110 {
-        let vm = format!("vm-{vm}");
-        for minute in 0..300u32 {
-            let mut value = record(&vm, minute % 60, 1, None);
-            let stamp = format!("{:08}-{minute:06}", 20_250_101);
-            value["id"] = json!(BackupId::new(format!("backup-{vm}-{stamp}")).unwrap());
-            value["disks"][0]["file"] = json!(format!("{vm}/disk-0/full-{stamp}.qcow2"));
-            let backup: Backup = serde_json::from_value(value).unwrap();
-            let files = DiskFiles::of(&backup.disks[0]).unwrap();
-            std::fs::create_dir_all(root.path().join(&vm).join("disk-0")).unwrap();
-            let write = |path: &RelPath, content: &[u8]| {
-                std::fs::write(Path::join(root.path(), path.as_str()), content).unwrap();
-            };
-            write(&files.image, b"");
-            write(&files.manifest, b"");
-            write(&files.sidecar, &sidecar::encode(&backup).unwrap());
-        }
-    }
-    let started = std::time::Instant::now();
-    let count = repository.scan().unwrap().filter(|item| matches!(item, ScanItem::Point(_))).count();
-    eprintln!("scanned {count} points: {:?}", started.elapsed());
-    assert_eq!(count, 33_000);
 }
