@@ -1,7 +1,7 @@
 //! `doctor`: what is wrong with the installation, and putting it right.
 
 use api::{DoctorFix, Finding, Severity};
-use cli::{App, During, Exit, Manual, Result, Work};
+use cli::{App, During, Exit, Manual, Result};
 
 const MANUAL: Manual = Manual {
     examples: &[
@@ -24,7 +24,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
-        let hub = app.connect(Work::Requests)?;
+        let hub = app.connect_to_examine()?;
         let report = if self.fix {
             hub.wait(hub.client().doctor_fix(&DoctorFix::default()))
         } else {

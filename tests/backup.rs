@@ -197,3 +197,19 @@ fn tags_notes_and_protection_stay_with_the_point() {
     site.ok(&format!("backup delete {id} --yes"));
     assert!(site.files_ending(".qcow2").is_empty());
 }
+
+#[test]
+fn a_backup_that_is_refused_registers_no_vm_and_a_first_one_has_nothing_to_explain() {
+    let site = Site::new();
+    let disk = site.disk("disk.raw", 4 * MIB, 1, 1);
+    let start = format!("backup start --vm pg --source {}", disk.display());
+    for (options, code) in [("--type incremental", 4), ("--disk 3", 4), ("--repo none", 4), ("--tag =x", 2)] {
+        site.run(&format!("{start} {options}")).failed_with(code, &[]);
+        assert_eq!(site.json("vm list")["total"], 0, "{options}");
+        assert_eq!(site.json("backup list")["total"], 0, "{options}");
+    }
+    site.run("backup start --vm pg --source {}/none").failed_with(13, &["none"]);
+    let run = site.ok(&start);
+    assert!(!run.stderr.contains("note:"), "{run:#?}");
+    assert_eq!(site.points()[0]["fallback_reason"], serde_json::Value::Null);
+}

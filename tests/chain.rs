@@ -1,8 +1,10 @@
 //! Chains: showing, deleting, merging; and the catalog rebuilt from the repository alone.
 
-use crate::harness::{MIB, Site, have, scribble};
+use crate::harness::{MIB, Running, Site, eventually, have, scribble};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
 
 /// A chain with the disk as it was at each point: full, incr, incr, diff, incr on the diff; oldest first.
 fn chain(site: &Site, options: &str) -> Vec<(String, PathBuf)> {
@@ -161,4 +163,107 @@ fn points_are_addressed_as_people_think_of_them() {
     assert_eq!(run.code, 4, "{run:#?}");
     assert!(points.iter().any(|(id, _)| run.stderr.contains(id.as_str())), "candidates are listed: {run:#?}");
     site.run("backup show backup-nothing").failed_with(4, &["backup-nothing"]);
+}
+
+/// A VM of one disk whose full takes a while to merge away: much data, compressed.
+fn slow_to_merge(site: &Site) -> Vec<(String, PathBuf)> {
+    let disk = site.disk("disk.raw", 128 * MIB, 96, 7);
+    let mut points = Vec::new();
+    for round in 0..3u64 {
+        let source = if round == 0 { format!("--source {}", disk.display()) } else { String::new() };
+        let id = site.backup(&format!("--vm pg {source} --compress"));
+        let kept = site.path(&format!("as-of-{round}.raw"));
+        fs::copy(&disk, &kept).unwrap();
+        points.push((id, kept));
+        scribble(&disk, 1, 60 + round);
+    }
+    points
+}
+
+fn merging(site: &Site, line: &str) -> Running {
+    let mut command = site.command(line.split(' '));
+    let running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    eventually("the merge writes", Duration::from_secs(30), || {
+        !site.files_ending(".qcow2.partial").is_empty()
+    });
+    running
+}
+
+#[test]
+fn a_merge_tells_how_far_it_is_and_a_cancelled_one_loses_nothing() {
+    if !have(&["qemu-img", "sqlite3"]) {
+        return;
+    }
+    let site = Site::new();
+    let mut points = slow_to_merge(&site);
+    let line = format!("backup delete {} --merge --yes", points[0].0);
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let running = merging(&site, &line);
+        running.signal(signal);
+        let run = running.wait(Duration::from_secs(30));
+        assert_eq!(run.code, code, "{signal}: {run:#?}");
+        assert!(run.stderr.contains("are whole"), "{run:#?}");
+        assert_eq!(site.points().len(), 3);
+        site.assert_nothing_left_over();
+    }
+    let run = site.ok(&format!("{line} --json"));
+    let lines: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = lines.iter().map(|line| line["message_type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"status") && kinds.last() == Some(&"summary"), "{kinds:?}");
+    let status = lines.iter().find(|line| line["total_bytes"].as_u64() > Some(0)).unwrap();
+    assert_eq!(status["backup_id"], points[0].0.as_str(), "{status:#}");
+    let last = lines.last().unwrap();
+    assert_eq!(last["deleted"], serde_json::json!([points[0].0]));
+    assert_eq!(last["rewritten"], serde_json::json!([points[1].0]));
+    assert!(last["freed_bytes"].as_u64() > Some(0), "{last:#}");
+    points.remove(0);
+    assert_all_true(&site, &points);
+}
+
+#[test]
+fn a_restore_and_a_verify_that_begin_while_a_merge_runs_are_not_kept_waiting() {
+    let site = Site::new();
+    let points = slow_to_merge(&site);
+    let running = merging(&site, &format!("backup delete {} --merge --yes", points[0].0));
+    site.assert_restores_to(&points[2].0, 0, &points[2].1);
+    site.ok(&format!("backup verify {}", points[1].0));
+    assert_eq!(running.wait(Duration::from_secs(60)).code, 0);
+    assert_all_true(&site, &points[1..]);
+}
+
+#[test]
+fn a_chain_is_consolidated_into_a_rolling_full() {
+    if !have(&["qemu-img", "sqlite3"]) {
+        return;
+    }
+    for options in ["", "--compress"] {
+        let site = Site::new();
+        let points = chain(&site, options);
+        site.ok(&format!("backup protect {} --reason audit", points[1].0));
+        let since = site.json(&format!("backup show {}", points[4].0))["backup"]["created_at"].clone();
+        let line = format!("backup consolidate --vm pg --keep-since {}", since.as_str().unwrap());
+        site.run(&line).failed_with(2, &["--yes"]);
+        let dry = site.json(&format!("{line} --dry-run"));
+        let going = serde_json::json!([points[3].0, points[2].0, points[0].0]);
+        assert_eq!((&dry["deleted"], &dry["backup_id"]), (&going, &points[1].0.as_str().into()));
+        assert_eq!(site.points().len(), 5);
+
+        // The full has two children left: a protected point, and the latest that took the differential over.
+        let run = site.ok(&format!("{line} --yes"));
+        assert!(run.stderr.contains("merging started") && run.stdout.contains("freed"), "{run:#?}");
+        let left = [points[1].clone(), points[4].clone()];
+        assert_all_true(&site, &left);
+        let chain = site.json("backup chain --vm pg");
+        assert_eq!((&chain["chain_length"], &chain["chain"][0]["type"]), (&1.into(), &"full".into()));
+
+        // Once more: nothing is older, nothing is done. And the chain goes on.
+        site.ok(&format!("{line} --yes"));
+        let disk = site.path("disk.raw");
+        scribble(&disk, 1, 99);
+        let id = site.backup("--vm pg --type incremental");
+        site.assert_point_equals(&id, 0, &disk);
+        site.run("backup consolidate --vm none --keep-since 1d --yes").failed_with(4, &["none"]);
+        site.run("backup consolidate --vm pg --keep-since soon --yes").failed_with(2, &["soon"]);
+    }
 }

@@ -92,9 +92,56 @@ fn another_process_watches_and_cancels_a_running_backup() {
     assert_eq!(site.points().len(), 1);
 }
 
+/// The first moment of a state folder: catalog, default repository and VMs are made by all of them at once.
 #[test]
-fn ctrl_c_and_sigterm_end_a_backup_cleanly() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+fn processes_that_all_come_first_do_not_trip_over_one_another() {
+    for round in 0..6 {
+        let site = Site::in_memory();
+        let disks: Vec<_> = (0..6).map(|n| site.disk(&format!("{n}.raw"), MIB, 1, n)).collect();
+        let run = |line: String| {
+            let mut command = site.command(line.split(' '));
+            Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        };
+        let runs: Vec<_> = disks
+            .iter()
+            .enumerate()
+            .map(|(n, disk)| run(format!("backup start --vm vm{n} --source {}", disk.display())))
+            .collect();
+        // Two of them come for the same VM: one backs it up, the other is told who does, or comes after it.
+        let rival = run(format!("backup start --vm vm0 --source {}", disks[0].display()));
+        let mut codes: Vec<_> = runs.into_iter().map(|run| run.wait(Duration::from_secs(60))).collect();
+        let first = [codes.remove(0), rival.wait(Duration::from_secs(60))];
+        assert!(codes.iter().all(|run| run.code == 0), "round {round}: {codes:#?}");
+        assert!(first.iter().all(|run| matches!(run.code, 0 | 11)), "round {round}: {first:#?}");
+        assert!(first.iter().any(|run| run.code == 0), "round {round}: {first:#?}");
+        assert_eq!(site.json("vm list")["total"], 6);
+        site.assert_nothing_left_over();
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once_and_the_next_run_cleans_up() {
+    let site = Site::new();
+    let (running, id) = slow(&site);
+    // Both are there when it looks.
+    running.signal("STOP");
+    running.signal("INT");
+    running.signal("TERM");
+    running.signal("CONT");
+    let began = std::time::Instant::now();
+    let run = running.wait(Duration::from_secs(10));
+    assert!(matches!(run.code, 130 | 143), "{run:#?}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let shown = site.json(&format!("backup show {id}"));
+    assert!(matches!(shown["backup"]["status"].as_str(), Some("failed" | "cancelled")), "{shown:#}");
+    site.assert_nothing_left_over();
+    assert!(site.files_ending(".qcow2").is_empty());
+    site.ok(&format!("backup retry {id}"));
+}
+
+#[test]
+fn ctrl_c_sigterm_and_sighup_end_a_backup_cleanly() {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let site = Site::new();
         let (running, id) = slow(&site);
         running.signal(signal);

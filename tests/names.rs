@@ -12,6 +12,25 @@ fn ok(site: &Site, arguments: &[&str]) -> Run {
 }
 
 #[test]
+fn what_is_printed_to_be_typed_survives_a_shell_and_latest_is_no_name() {
+    let site = Site::new();
+    let disk = site.disk("disk.raw", MIB, 1, 1);
+    let name = "web server; $(rm -rf x) 'it'";
+    let source = disk.to_str().unwrap();
+    let start = |vm: &str| site.run_args(["backup", "start", "--vm", vm, "--source", source]);
+    assert_eq!(start(name).code, 0);
+    let id = site.points()[0]["id"].as_str().unwrap().to_owned();
+    site.run_args(["backup", "protect", &id]);
+    let refused = site.run_args(["backup", "delete", &id, "--yes"]);
+    let typed = refused.stderr.split('`').nth(1).unwrap().replacen("sendense-ctl", "printf '%s|'", 1);
+    let words = std::process::Command::new("sh").arg("-c").arg(typed).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&words.stdout), format!("backup|unprotect|{id}|"), "{refused:#?}");
+
+    start("latest").failed_with(2, &["latest"]);
+    assert_eq!(site.json("vm list")["total"], 1);
+}
+
+#[test]
 fn names_that_could_leave_their_folder_are_refused() {
     let site = Site::new();
     let disk = site.disk("disk.raw", MIB, 1, 1);

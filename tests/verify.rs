@@ -117,3 +117,14 @@ fn damaged_tables_and_sidecars_are_found() {
     // The data is all there, so what is built on it is not hit.
     gone.assert_hit(&[1], &gone.ids[1]);
 }
+
+#[test]
+fn where_there_is_nothing_to_verify_it_is_said() {
+    let site = Site::new();
+    assert!(site.ok("backup verify --all").stdout.contains("no backups"));
+    let line: serde_json::Value =
+        serde_json::from_str(&site.ok("backup verify --all --json").stdout).unwrap();
+    assert_eq!((&line["message_type"], &line["checked"]), (&"summary".into(), &serde_json::json!([])));
+    assert_eq!(site.ok("backup verify --all --quiet").stdout, "");
+    site.run("backup verify --vm pg").failed_with(4, &["pg"]);
+}

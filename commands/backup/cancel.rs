@@ -29,8 +29,11 @@ impl Args {
         if app.ui.json {
             app.ui.document(&BackupAnswer { success: true, backup: asked.backup });
         } else {
-            app.ui
-                .note(&format!("{} is asked to end; see it with: sendense-ctl backup watch {0}", backup.id));
+            app.ui.note(&format!(
+                "{} is asked to end; see it with: sendense-ctl backup watch {}",
+                backup.id,
+                cli::shell_word(backup.id.as_str())
+            ));
         }
         Ok(Exit::Done)
     }

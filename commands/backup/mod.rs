@@ -2,6 +2,7 @@
 
 mod cancel;
 mod chain;
+mod consolidate;
 mod delete;
 mod list;
 mod protect;
@@ -24,6 +25,7 @@ pub enum Command {
     Cancel(cancel::Args),
     Retry(retry::Args),
     Delete(delete::Args),
+    Consolidate(consolidate::Args),
     Verify(verify::Args),
     Tag(tag::Args),
     Protect(protect::Args),
@@ -41,6 +43,7 @@ impl Command {
             Command::Cancel(args) => args.run(app),
             Command::Retry(args) => args.run(app),
             Command::Delete(args) => args.run(app),
+            Command::Consolidate(args) => args.run(app),
             Command::Verify(args) => args.run(app),
             Command::Tag(args) => args.run(app),
             Command::Protect(args) => args.run(app),

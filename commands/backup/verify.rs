@@ -68,6 +68,10 @@ impl Args {
         if self.all || self.vm.is_some() {
             backups = hub.wait(points(client, self.vm.as_ref()))?;
         }
+        if backups.is_empty() {
+            summary::nothing_verified(&app.ui);
+            return Ok(Exit::Done);
+        }
         let request = VerifyRequest { subset: self.read_data_subset };
         hub.wait(async {
             let mut interrupts = Interrupts::listen()?;

@@ -350,7 +350,7 @@ pub struct Deleted {
     pub success: bool,
     /// What was done, for a person.
     pub message: String,
-    /// The backup that was to go.
+    /// The backup that was to go; where a chain was consolidated, its oldest point now.
     #[schema(value_type = String)]
     pub backup_id: BackupId,
     /// What the repository has won, or would win: for a merge what was removed less what was written.

@@ -149,6 +149,19 @@ pub struct JobAnswer {
     pub job: JobView,
 }
 
+/// The answer to a request to consolidate: the job, or with `dry_run` what it would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Consolidating {
+    /// Always true.
+    pub success: bool,
+    /// The job.
+    #[serde(default)]
+    pub job: Option<JobView>,
+    /// What it would do.
+    #[serde(default)]
+    pub plan: Option<crate::Deleted>,
+}
+
 /// A page of jobs, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobList {

@@ -38,7 +38,7 @@ pub use client::{
 pub use code::{ErrorCode, UnknownCode};
 pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};
 pub use error::{ApiError, ErrorBody};
-pub use job::{DiskProgress, JobAnswer, JobList, JobResult, JobView};
+pub use job::{Consolidating, DiskProgress, JobAnswer, JobList, JobResult, JobView};
 pub use query::{
     AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, VmQuery,
 };
@@ -47,7 +47,7 @@ pub use repository::{
     RepositoryDeleted, RepositoryList, RepositoryStorage, ScanReport, StorageAnswer, TestReport,
     TestRepository,
 };
-pub use request::{PatchBackup, StartBackup, VerifyRequest};
+pub use request::{Consolidate, PatchBackup, StartBackup, VerifyRequest};
 pub use restore::{RestoreDisk, RestoreReport};
 pub use service::{DebugData, DebugEndpoints, Endpoint, Health, RepositoryHealth, ServiceHealth, Success};
 pub use subset::{Subset, SubsetError};

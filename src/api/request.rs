@@ -3,6 +3,7 @@
 //! Unknown fields are refused by name, so that a misspelt option is never silently left out.
 
 use crate::{Subset, schema};
+use jiff::Timestamp;
 use model::{Compression, OnTrackingLoss, RepositoryId, RequestedType, SourceUri, VmName};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -126,6 +127,25 @@ pub struct VerifyRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "10%")]
     pub subset: Option<Subset>,
+}
+
+/// `POST /backups/{vm_name}/chain/consolidate`: keeps the later points of the latest chain of a disk, and merges
+/// the earlier ones into them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consolidate {
+    /// The disk whose chain is meant; the first unless given. Points go with all their disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<u32>,
+    /// Points from before then go. Protected ones and the latest stay.
+    pub keep_since: Timestamp,
+    /// In which repository: its id or name. Where left out, the one with the VM's latest point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub repository_id: Option<RepositoryId>,
+    /// True to be told what would be done instead of doing it.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 #[cfg(test)]

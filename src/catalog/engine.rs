@@ -41,7 +41,10 @@ pub(crate) type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::A
 pub(crate) const LOCK_ROWS: &str = "";
 
 /// How long a statement waits for another process's write lock before [`Error::Locked`].
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+///
+/// The lock is held for one transaction and its fsync; but on a disk that several backups keep busy an fsync
+/// takes seconds, and who waits is not served in order.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
 
 const READERS: u32 = 3;
 /// At most 32 MiB of pages for the connection that imports: what a transaction changes beyond that goes through

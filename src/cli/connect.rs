@@ -11,7 +11,7 @@ use crate::show::one_line;
 use crate::state_dir;
 use crate::ui::{GlobalArgs, Ui};
 use api::{AddressQuery, Backup, Client, ClientError, InProcess};
-use hub::{Hub, HubConfig};
+use hub::{CatalogFault, Hub, HubConfig};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +47,19 @@ impl App {
     /// # Errors
     /// Where there is no state folder, or the engine can't be opened in it.
     pub fn connect(&self, work: Work) -> Result<Connection> {
+        self.open(work, false)
+    }
+
+    /// Opens the hub to find out what is wrong with it: also where what killed runs have left can't be put
+    /// right, because the catalog is damaged.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), where there is nothing at all to look at.
+    pub fn connect_to_examine(&self) -> Result<Connection> {
+        self.open(Work::Requests, true)
+    }
+
+    fn open(&self, work: Work, even_damaged: bool) -> Result<Connection> {
         let folder = folder(self.state_dir.as_deref())?;
         let runtime = runtime(work)?;
         let mut config = HubConfig::new(&folder);
@@ -55,7 +68,15 @@ impl App {
             let screen = self.ui.screen.clone();
             config.notice = Some(Arc::new(move |sentence| screen.line(&one_line(sentence))));
         }
-        let hub = runtime.block_on(Hub::open(config)).map_err(|error| Failure::engine(&folder, &error))?;
+        let opened = runtime.block_on(async {
+            match Hub::open(config.clone()).await {
+                Err(hub::Error::Catalog { fault: CatalogFault::Damaged, .. }) if even_damaged => {
+                    Hub::look(config).await
+                }
+                other => other,
+            }
+        });
+        let hub = opened.map_err(|error| Failure::engine(&folder, &error))?;
         let client = client(&hub);
         Ok(Connection { client, hub, runtime })
     }

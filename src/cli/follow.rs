@@ -10,11 +10,10 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::interrupt::{Interrupts, Wish};
 use crate::progress::{Reporter, Task};
-use crate::show::shell_word;
 use crate::ui::Ui;
 use api::{Client, ErrorCode, Event, JobView};
 use futures_util::future::join_all;
-use model::{JobId, Status};
+use model::{JobId, JobType, Status, shell_word};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
@@ -198,6 +197,9 @@ pub fn ended_badly(job: &JobView, what: &str, stop: Option<Exit>) -> Failure {
         _ => Exit::from_number(known.exit_code()),
     };
     let why = match (job.status, &job.error_message) {
+        (Status::Cancelled, _) if job.job_type == JobType::Consolidate => {
+            "it was asked to end; all backups that are left are whole".to_owned()
+        }
         (Status::Cancelled, _) => "it was asked to end; nothing of it is left".to_owned(),
         (_, Some(message)) => message.clone(),
         (status, None) => format!("the job ended as {status}"),
@@ -210,7 +212,7 @@ pub fn ended_badly(job: &JobView, what: &str, stop: Option<Exit>) -> Failure {
 /// What to do next, where the hub does not say it.
 fn hint(job: &JobView, code: ErrorCode) -> Option<String> {
     const REPOSITORY: &str = "see what is wrong: sendense-ctl repo list; sendense-ctl repo test NAME";
-    if job.job_type != model::JobType::Backup {
+    if job.job_type != JobType::Backup {
         return (code == ErrorCode::RepositoryUnavailable).then(|| REPOSITORY.to_owned());
     }
     let retry = format!("sendense-ctl backup retry {}", shell_word(job.id.as_str()));
@@ -233,7 +235,7 @@ fn hint(job: &JobView, code: ErrorCode) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{JobType, Phase};
+    use model::Phase;
 
     fn job(status: Status, code: Option<&str>) -> JobView {
         let id = JobId::new("backup-pg-20251006-120000").unwrap();

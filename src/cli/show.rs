@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use model::ByteSize;
-use std::borrow::Cow;
 use std::time::Duration;
 
 /// The user's wishes for values.
@@ -115,27 +114,9 @@ pub fn one_line(text: &str) -> String {
     shown
 }
 
-/// `text` as one word of a command to type: quoted where a shell would read more or less than that.
-pub fn shell_word(text: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_alphanumeric() || "-_.:/@%+=,~".contains(c);
-    if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_to_type_is_quoted_where_it_must_be() {
-        for plain in ["web1", "büro-pc", "backup-pg-20261121-010406-2", "latest~2", "a:b"] {
-            assert_eq!(shell_word(plain), plain);
-        }
-        assert_eq!(shell_word("web server 1"), "'web server 1'");
-        assert_eq!(shell_word("it's $HOME"), "'it'\\''s $HOME'");
-    }
 
     fn show(zone: &str) -> Show {
         Show { exact_bytes: false, zone: TimeZone::get(zone).unwrap() }

@@ -4,9 +4,9 @@ use crate::duration;
 use crate::failure::SCHEMA_VERSION;
 use crate::show::{Show, percent, saved_percent, span};
 use crate::ui::Ui;
-use api::{Backup, JobView, RestoreReport, VerifyReport};
+use api::{Backup, Deleted, JobView, RestoreReport, VerifyReport};
 use jiff::Timestamp;
-use model::JobType;
+use model::{JobType, Status};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -140,6 +140,52 @@ pub fn verify(ui: &Ui, job: &JobView, report: &VerifyReport) {
     }
     let hit: Vec<&str> = report.affected.iter().map(|id| id.as_str()).collect();
     ui.line(&format!("  backups that can't be restored whole: {}", hit.join(", ")));
+}
+
+/// Says what was deleted and rewritten: at once, or by a job.
+pub fn deleted(ui: &Ui, job: Option<&JobView>, deleted: &Deleted) {
+    if ui.json {
+        let Some(job) = job else {
+            ui.document(deleted);
+            return;
+        };
+        let mut line = job_json(job, took(job.started_at, job.created_at, job.completed_at));
+        for (name, value) in [
+            ("deleted", json!(deleted.deleted)),
+            ("rewritten", json!(deleted.rewritten)),
+            ("freed_bytes", json!(deleted.freed_bytes)),
+        ] {
+            line[name] = value;
+        }
+        ui.json_line(&line);
+        return;
+    }
+    if ui.quiet {
+        return;
+    }
+    let would = if deleted.dry_run { "would be " } else { "" };
+    for id in &deleted.deleted {
+        ui.line(&format!("{id} {would}deleted"));
+    }
+    for id in &deleted.rewritten {
+        ui.line(&format!("{id} {would}rewritten"));
+    }
+    ui.line(&format!("{} {would}freed", ui.show.size(deleted.freed_bytes)));
+}
+
+/// Says that there was nothing to verify.
+pub fn nothing_verified(ui: &Ui) {
+    if ui.json {
+        ui.json_line(&json!({
+            "message_type": "summary",
+            "schema_version": SCHEMA_VERSION,
+            "job_type": JobType::Verify,
+            "status": Status::Completed,
+            "checked": [],
+        }));
+    } else if !ui.quiet {
+        ui.line("there are no backups to verify");
+    }
 }
 
 fn sound_line(name: &str, report: &VerifyReport, took: Duration, show: &Show) -> String {

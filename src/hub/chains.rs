@@ -2,7 +2,7 @@
 
 use crate::{Error, Hub, Missing, Result};
 use api::{Chain, ChainQuery};
-use model::{Backup, ChainGraph, ContextId, DiskIndex, RepositoryId, RequestedType, Vm, VmName};
+use model::{Backup, ChainGraph, ContextId, DiskIndex, Repository, RepositoryId, RequestedType, Vm, VmName};
 use std::collections::BTreeMap;
 
 impl Hub {
@@ -11,6 +11,20 @@ impl Hub {
     /// # Errors
     /// [`Error::NotFound`] for the VM or the disk; [`Error::ChainNotFound`] where there is no full of it.
     pub async fn chain(&self, name: &VmName, query: &ChainQuery) -> Result<Chain> {
+        let (repository, disk, points) = self.points_with_chain(name, query).await?;
+        let graph = ChainGraph::new(&points);
+        let latest = points.iter().rev().find(|point| point.disk(disk).is_some());
+        let members = latest.map(|latest| graph.chain(&latest.id, disk)).unwrap_or_default();
+        Chain::new(&members, disk, &repository.path).ok_or_else(|| no_chain(name, repository.name.as_str()))
+    }
+
+    /// The points of a VM, oldest first, in the repository where its chain is looked for; at least one holds
+    /// the disk.
+    pub(crate) async fn points_with_chain(
+        &self,
+        name: &VmName,
+        query: &ChainQuery,
+    ) -> Result<(Repository, DiskIndex, Vec<Backup>)> {
         let vm = self.vm(name).await?;
         let disk =
             DiskIndex(query.disk_id.unwrap_or_else(|| vm.disks.first().map_or(0, |disk| disk.index.0)));
@@ -24,22 +38,13 @@ impl Hub {
         };
         let points: Vec<Backup> =
             all.into_iter().filter(|point| point.repository_id == repository.id).collect();
-        let Some(latest) = points.iter().rev().find(|point| point.disk(disk).is_some()) else {
+        if points.iter().all(|point| point.disk(disk).is_none()) {
             if points.is_empty() || vm.disks.iter().any(|known| known.index == disk) {
                 return Err(no_chain(name, repository.name.as_str()));
             }
             return Err(Error::missing(Missing::Disk, format!("{disk} in VM {name}")));
-        };
-        let graph = ChainGraph::new(&points);
-        let Some(full) = graph.lineage(&latest.id, disk).last().copied() else {
-            return Err(no_chain(name, repository.name.as_str()));
-        };
-        // What is built on the full by way of this disk: another disk of the same points may begin anew.
-        let members: Vec<&Backup> = points
-            .iter()
-            .filter(|point| graph.lineage(&point.id, disk).last().is_some_and(|bottom| bottom.id == full.id))
-            .collect();
-        Chain::new(&members, disk, &repository.path).ok_or_else(|| no_chain(name, repository.name.as_str()))
+        }
+        Ok((repository, disk, points))
     }
 
     /// The VM of a context id.

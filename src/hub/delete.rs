@@ -6,13 +6,13 @@
 //! good is in the hands of who asks: refusals (dependents, protection) are decided under the lease.
 
 use crate::backup::{Published, commit};
-use crate::leases::{Guard, locked};
+use crate::leases::locked;
 use crate::points::open_repository;
 use crate::{Error, Hub, Result, blocking};
 use api::{DeleteQuery, Deleted};
-use catalog::{Marked, OwnerState};
+use catalog::{Lease, Marked, OwnerState};
 use jiff::Timestamp;
-use model::{Backup, BackupId, ChainError, ChainGraph, Repository};
+use model::{Backup, BackupId, ChainError, ChainGraph, Repository, shell_word};
 use repository::DiskFiles;
 
 /// Readers of dead processes that are put aside before giving up.
@@ -33,7 +33,7 @@ impl Hub {
         if !record.status.is_final() {
             return Err(Error::Conflict {
                 message: format!("{id} is {}", record.status),
-                hint: format!("`sendense-ctl backup cancel {id}` ends it first"),
+                hint: format!("`sendense-ctl backup cancel {}` ends it first", shell_word(id.as_str())),
             });
         }
         if !record.is_point() {
@@ -54,21 +54,25 @@ impl Hub {
             return Ok(answer(format!("{} backup(s) would be deleted", ids.len()), id, freed, ids, true));
         }
         let guard = self.lock_vm(&record.vm_context_id, &record.vm_name, "delete", None).await?;
-        let outcome = self.delete_locked(&record, how.cascade, repository, &guard).await;
+        let outcome = match guard.lease() {
+            Ok(lease) => self.delete_locked(&record, how.cascade, repository, lease).await,
+            Err(error) => Err(error),
+        };
         guard.release().await;
         outcome
     }
 
-    async fn delete_locked(
+    /// Deletes a point and, with `cascade`, what is built on it. `lease` is the one on the VM.
+    pub(crate) async fn delete_locked(
         &self,
         record: &Backup,
         cascade: bool,
         repository: Repository,
-        guard: &Guard,
+        lease: &Lease,
     ) -> Result<Deleted> {
         let going = self.plan_delete(record, cascade).await?;
         let ids: Vec<BackupId> = going.iter().map(|point| point.id.clone()).collect();
-        self.mark(guard, &ids).await?;
+        self.mark(lease, &ids).await?;
         let records = self.lock_records(&repository, "delete").await?;
         let removed = blocking::run("delete", move || {
             let repository = open_repository(repository, true)?;
@@ -113,10 +117,7 @@ impl Hub {
     }
 
     /// Marks points as going, past what dead readers hold.
-    pub(crate) async fn mark(&self, guard: &Guard, ids: &[BackupId]) -> Result<()> {
-        let Some(lease) = guard.lease() else {
-            return Err(Error::Internal("points can't be marked without a lease".into()));
-        };
+    pub(crate) async fn mark(&self, lease: &Lease, ids: &[BackupId]) -> Result<()> {
         for _ in 0..TRIES {
             let holders = match self.catalog().mark_deleting(lease, ids).await? {
                 Marked::Yes => return Ok(()),

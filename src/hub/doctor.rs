@@ -10,8 +10,8 @@ use crate::{Error, Hub, Result, blocking};
 use api::{Finding, Severity};
 use catalog::{LeaseHolder, OwnerState, Resource};
 use jiff::Timestamp;
-use model::{Backup, BackupId, ByteSize, Repository, VmName};
-use repository::{PARTIAL, ProblemKind};
+use model::{Backup, BackupId, ByteSize, Repository, VmName, shell_word};
+use repository::{LocalRepository, PARTIAL, ProblemKind};
 use std::collections::BTreeSet;
 
 /// The checks by name, in the order of their findings.
@@ -39,20 +39,37 @@ impl Notes {
     }
 }
 
+impl Notes {
+    /// A check that could not be made.
+    fn failed(&mut self, check: &str, error: &Error) {
+        self.add(check, Severity::Error, error.to_string(), error.hint().as_deref(), false);
+    }
+}
+
 impl Hub {
     /// Looks at everything. Checks that find nothing say so.
     ///
     /// # Errors
-    /// Where the catalog can't be read at all; what else is wrong is a finding.
+    /// Where a look could not be taken for a reason of this machine; what is wrong, a damaged catalog
+    /// included, is a finding.
     pub async fn doctor(&self) -> Result<Vec<Finding>> {
         let mut notes = Notes::default();
-        for problem in self.catalog().check().await? {
-            let hint = "move it aside; `sendense-ctl repo scan` rebuilds it from the repositories";
-            notes.add("catalog", Severity::Error, problem, Some(hint), false);
+        match self.catalog().check().await {
+            Ok(problems) => {
+                let hint = "move it aside; `sendense-ctl repo scan` rebuilds it from the repositories";
+                for problem in problems {
+                    notes.add("catalog", Severity::Error, problem, Some(hint), false);
+                }
+            }
+            Err(error) => notes.failed("catalog", &error.into()),
         }
-        self.look_at_jobs(&mut notes).await?;
-        for repository in self.catalog().repositories().await? {
-            self.look_at_repository(repository, &mut notes).await?;
+        if let Err(error) = self.look_at_jobs(&mut notes).await {
+            notes.failed("jobs", &error);
+        }
+        for repository in self.repositories_to_look_at(&mut notes).await? {
+            if let Err(error) = self.look_at_repository(repository, &mut notes).await {
+                notes.failed("records", &error);
+            }
         }
         for check in CHECKS {
             if !notes.0.iter().any(|finding| finding.check == check) {
@@ -95,6 +112,21 @@ impl Hub {
                 !after.iter().any(|now| now.check == finding.check && now.message == finding.message);
         }
         Ok(findings)
+    }
+
+    /// Where the catalog can't tell them, at least the one that this hub makes by itself.
+    async fn repositories_to_look_at(&self, notes: &mut Notes) -> Result<Vec<Repository>> {
+        let error = match self.catalog().repositories().await {
+            Ok(all) => return Ok(all),
+            Err(error) => error,
+        };
+        notes.failed("repositories", &error.into());
+        let path = self.config().default_repository_path();
+        blocking::run("doctor", move || {
+            let Ok(folder) = LocalRepository::open_for_reading(&path) else { return Ok(Vec::new()) };
+            Ok(vec![crate::repositories::record_of(&folder)])
+        })
+        .await
     }
 
     async fn look_at_jobs(&self, notes: &mut Notes) -> Result<()> {
@@ -142,8 +174,9 @@ impl Hub {
             notes.add("repositories", Severity::Error, error.to_string(), error.hint().as_deref(), false);
         }
         note_room(&open, notes);
-        let busy = self.busy_vms().await?;
-        note_files(&repository, &contents, &busy, notes);
+        let busy = self.busy_vms().await;
+        note_files(&repository, &contents, busy.as_ref().ok(), notes);
+        busy?;
         self.note_records(&repository, &contents, notes).await
     }
 
@@ -168,7 +201,7 @@ impl Hub {
         contents: &Contents,
         notes: &mut Notes,
     ) -> Result<()> {
-        let scan_hint = format!("`sendense-ctl repo scan {}`", repository.name);
+        let scan_hint = format!("`sendense-ctl repo scan {}`", shell_word(repository.name.as_str()));
         for point in &contents.points {
             match self.catalog().backup(&point.id).await? {
                 None => {
@@ -249,14 +282,20 @@ fn note_room(open: &OpenRepository, notes: &mut Notes) {
     }
 }
 
-fn note_files(repository: &Repository, contents: &Contents, busy: &BTreeSet<VmName>, notes: &mut Notes) {
+/// `busy`: the VMs that are worked on; `None` where that is not known.
+fn note_files(
+    repository: &Repository,
+    contents: &Contents,
+    busy: Option<&BTreeSet<VmName>>,
+    notes: &mut Notes,
+) {
     let fix = "`sendense-ctl doctor --fix`";
     for problem in &contents.problems {
         let message = format!("{}: {}", repository.name, scan::describe(problem));
         let vm = problem.path.split('/').next().and_then(|name| VmName::new(name).ok());
         match problem.kind {
             ProblemKind::Foreign => {}
-            ProblemKind::Partial if vm.is_some_and(|vm| busy.contains(&vm)) => {}
+            ProblemKind::Partial if busy.is_none_or(|busy| vm.is_some_and(|vm| busy.contains(&vm))) => {}
             ProblemKind::Partial => notes.add("files", Severity::Warning, message, Some(fix), true),
             ProblemKind::Transaction => {
                 let pending = !problem.path.ends_with(".damaged");

@@ -6,7 +6,7 @@
 //! message on its record. Exit codes and HTTP states are not here: they follow from the code.
 
 use api::ErrorCode;
-use model::{BackupId, ByteSize, DiskIndex, RequestedType, Status, VmName};
+use model::{BackupId, ByteSize, DiskIndex, RequestedType, Status, VmName, shell_word};
 use serde_json::{Value, json};
 use std::io;
 
@@ -326,7 +326,9 @@ impl Error {
             Error::HasDependents { .. } => {
                 "delete them too (--cascade), or merge the point into what follows it (--merge)".into()
             }
-            Error::Protected { id, .. } => format!("`sendense-ctl backup unprotect {id}` lifts it"),
+            Error::Protected { id, .. } => {
+                format!("`sendense-ctl backup unprotect {}` lifts it", shell_word(id.as_str()))
+            },
             Error::Ended { .. } => "nothing is left to do".into(),
             Error::Locked { .. } => "wait for it (--retry-lock 10m), or cancel it".into(),
             Error::Source { .. } => "check that the source exists and may be read, then retry".into(),

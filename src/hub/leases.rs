@@ -113,8 +113,8 @@ impl LeaseKeeper {
 
 impl Guard {
     /// The lease itself, by which points are marked.
-    pub(crate) fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+    pub(crate) fn lease(&self) -> Result<&Lease> {
+        self.lease.as_ref().ok_or_else(|| Error::Internal("a lease was given back too early".into()))
     }
 
     /// Stops this job when the lease is lost.

@@ -37,6 +37,7 @@ mod backup;
 mod blocking;
 mod chains;
 mod config;
+mod consolidate;
 mod control;
 mod delete;
 mod doctor;

@@ -4,24 +4,20 @@
 //! own parent, or on nothing where the point is a full: the child then becomes one. File names stay, so what is
 //! built on the child keeps working; ids stay too. Several children (branches) are all rewritten together.
 //!
-//! Order: lease on the VM; the point is marked, which fails while it is read; room is checked; the new files are
-//! made as partial ones, every granule compared with the hashes of the two layers; one transaction gives them
+//! Order, under the lease on the VM, with the point marked (`consolidate`): the new files are made as partial ones, every granule compared with the hashes of the two layers; one transaction gives them
 //! their names, replaces the children's sidecars and removes the point; the rows follow. Readers of the children
 //! that have their files open go on undisturbed. A crash before the transaction leaves partial files and a mark,
 //! after it rows that differ from the sidecars: recovery handles both.
 
 use crate::backup::{Published, commit};
 use crate::control::Control;
-use crate::delete::refusal;
 use crate::failure::{Place, available};
 use crate::image::{self, Stored, What};
-use crate::jobs::{Bounds, Running, Starting, Tally, supervise};
-use crate::leases::Guard;
+use crate::jobs::{Bounds, Running, Tally, supervise};
 use crate::points::{OpenRepository, lineage_of, open_lineage, open_repository};
 use crate::{Error, Hub, Result, blocking};
-use api::{Deleted, JobResult, JobView};
 use block::{BlockSource, ChangeId, CopyError, Extent, ExtentKind, Side};
-use model::{Backup, BackupId, BackupType, ChainGraph, Compression, DiskIndex, JobType, MergePlan, Status};
+use model::{Backup, BackupId, BackupType, Compression, DiskIndex, MergePlan};
 use qcow2::{Chain, CompressionType, Slice};
 use repository::{Bottom, ChainBaseline, DiskFiles};
 use std::ops::Range;
@@ -37,112 +33,30 @@ struct Rewritten {
 }
 
 impl Hub {
-    /// Merges a point into what is built on it, and waits until that is done.
-    ///
-    /// # Errors
-    /// As for [`start_merge`](Hub::start_merge), and those of the job.
-    pub(crate) async fn merge(&self, id: &BackupId, dry_run: bool) -> Result<Deleted> {
-        if dry_run {
-            let record = self.backup(id).await?;
-            let points = self.points_in(&record.vm_context_id, &record.repository_id).await?;
-            let plan = plan_of(&points, id)?;
-            let rewritten = children_of(&plan);
-            let message = format!("{id} would be merged into {} backup(s)", rewritten.len());
-            let freed_bytes = record.size_bytes();
-            return Ok(Deleted {
-                success: true,
-                message,
-                backup_id: id.clone(),
-                freed_bytes,
-                deleted: vec![id.clone()],
-                rewritten,
-                dry_run: true,
-            });
-        }
-        let job = self.start_merge(id).await?;
-        let ended = self.wait(job.id.as_str()).await?;
-        match (ended.status, ended.result) {
-            (Status::Completed, Some(JobResult::Consolidate(done))) => Ok(done),
-            _ => Err(Error::Job {
-                code: ended.error_code.and_then(|code| code.parse().ok()),
-                message: ended.error_message.unwrap_or_else(|| format!("{} has failed", ended.id)),
-            }),
-        }
-    }
-
-    /// Starts merging a point into what is built on it.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Protected`]; [`Error::Conflict`] where nothing is built on it;
-    /// [`Error::Locked`] while the VM is worked on or the point is read; [`Error::NoSpace`].
-    pub async fn start_merge(&self, id: &BackupId) -> Result<JobView> {
-        let record = self.backup(id).await?;
-        if !record.is_point() {
-            return Err(Error::Conflict {
-                message: format!("{id} is {}, only restore points can be merged", record.status),
-                hint: "delete it instead".into(),
-            });
-        }
-        let job_id = Starting::id(JobType::Consolidate)?;
-        let guard =
-            self.lock_vm(&record.vm_context_id, &record.vm_name, "merge", Some(job_id.as_str())).await?;
-        let ready = self.ready_to_merge(&record, &guard).await;
-        let (repository, points, plan) = match ready {
-            Ok(ready) => ready,
-            Err(error) => {
-                guard.release().await;
-                return Err(error);
-            }
-        };
-        let starting = Starting {
-            id: job_id,
-            job_type: JobType::Consolidate,
-            vm_name: Some(record.vm_name.clone()),
-            backup_id: Some(record.id.clone()),
-            repository_id: Some(record.repository_id.clone()),
-            request: None,
-        };
-        let hub = self.clone();
-        self.start_job(starting, vec![guard], move |running| async move {
-            hub.run_merge(repository, points, plan, running).await.map(JobResult::Consolidate)
-        })
-        .await
-    }
-
-    async fn ready_to_merge(
+    /// Merges one marked point into its children; gives these. The caller holds the lease on the VM. `last`: no
+    /// other step follows.
+    pub(crate) async fn merge_one(
         &self,
-        record: &Backup,
-        guard: &Guard,
-    ) -> Result<(OpenRepository, Vec<Backup>, MergePlan)> {
-        let points = self.points_in(&record.vm_context_id, &record.repository_id).await?;
-        let plan = plan_of(&points, &record.id)?;
-        let repository = self.repository_of(&record.repository_id).await?;
-        let repository = self.open_repository(repository, true).await?;
-        check_room(&repository.place, &points, &plan)?;
-        self.mark(guard, std::slice::from_ref(&record.id)).await?;
-        Ok((repository, points, plan))
-    }
-
-    async fn run_merge(
-        self,
-        repository: OpenRepository,
-        points: Vec<Backup>,
-        plan: MergePlan,
-        running: Running,
-    ) -> Result<Deleted> {
-        let Running { control, tally, mut report } = running;
-        tally.expect(sizes(&points, &plan));
+        repository: &OpenRepository,
+        points: &[Backup],
+        plan: &MergePlan,
+        running: &mut Running,
+        last: bool,
+    ) -> Result<Vec<BackupId>> {
+        let Running { control, tally, report } = running;
         let copying =
-            (repository.clone(), points.clone(), plan.clone(), Arc::clone(&tally), Arc::clone(&control));
+            (repository.clone(), points.to_vec(), plan.clone(), Arc::clone(tally), Arc::clone(control));
         let work = blocking::run("merge", move || {
             let (repository, points, plan, tally, control) = copying;
             rewrite_all(&repository, &points, &plan, &tally, &control)
         });
         let bounds = Bounds { deadline: None, place: Some(repository.place.clone()) };
-        let rewritten = supervise(work, &mut report, &control, bounds).await?;
-        tally.finalize();
+        let rewritten = supervise(work, report, control, bounds).await?;
+        if last {
+            tally.finalize();
+        }
         let records = self.lock_records(&repository.record, "merge").await?;
-        let outcome = self.publish_merge(&repository, &plan, rewritten, &control).await;
+        let outcome = self.publish_merge(repository, plan, rewritten, control).await;
         records.release().await;
         outcome
     }
@@ -155,16 +69,12 @@ impl Hub {
         plan: &MergePlan,
         rewritten: Vec<Rewritten>,
         control: &Arc<Control>,
-    ) -> Result<Deleted> {
+    ) -> Result<Vec<BackupId>> {
         let point = self.backup(&plan.point).await?;
         let mut children: Vec<Backup> = Vec::new();
-        let mut before = point.size_bytes();
         for id in children_of(plan) {
-            let child = self.backup(&id).await?;
-            before += child.size_bytes();
-            children.push(apply(child, &rewritten));
+            children.push(apply(self.backup(&id).await?, &rewritten));
         }
-        let after: u64 = children.iter().map(Backup::size_bytes).sum();
         let publishing = (repository.clone(), point.clone(), children.clone(), Arc::clone(control));
         let published = blocking::run("publish", move || {
             let (repository, point, children, control) = publishing;
@@ -174,22 +84,9 @@ impl Hub {
         if let Published::Later(error) = published {
             tracing::warn!(%error, "the merge is committed and will be completed by a later run");
         }
-        let gone = point.id.clone();
-        self.catalog().replace_backups(&children, std::slice::from_ref(&gone)).await?;
-        Ok(Deleted {
-            success: true,
-            message: format!("{gone} is merged into {} backup(s)", children.len()),
-            backup_id: gone.clone(),
-            freed_bytes: before.saturating_sub(after),
-            deleted: vec![gone],
-            rewritten: children.into_iter().map(|child| child.id).collect(),
-            dry_run: false,
-        })
+        self.catalog().replace_backups(&children, &[point.id]).await?;
+        Ok(children.into_iter().map(|child| child.id).collect())
     }
-}
-
-fn plan_of(points: &[Backup], id: &BackupId) -> Result<MergePlan> {
-    ChainGraph::new(points).plan_merge(id).map_err(|error| refusal(error, points))
 }
 
 fn children_of(plan: &MergePlan) -> Vec<BackupId> {
@@ -207,13 +104,13 @@ fn find<'a>(points: &'a [Backup], id: &BackupId) -> Option<&'a Backup> {
 }
 
 /// Virtual bytes that the merge goes through.
-fn sizes(points: &[Backup], plan: &MergePlan) -> u64 {
+pub(crate) fn sizes(points: &[Backup], plan: &MergePlan) -> u64 {
     let of = |(child, disk): &(BackupId, DiskIndex)| Some(find(points, child)?.disk(*disk)?.capacity_bytes);
     plan.rewrites.iter().filter_map(of).sum()
 }
 
 /// A new file takes at most what both old ones take together, and those stay until the end.
-fn check_room(place: &Place, points: &[Backup], plan: &MergePlan) -> Result<()> {
+pub(crate) fn check_room(place: &Place, points: &[Backup], plan: &MergePlan) -> Result<()> {
     let size =
         |id: &BackupId, disk| find(points, id).and_then(|p| p.disk(disk)).map_or(0, |on| on.size_bytes);
     let needed =

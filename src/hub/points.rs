@@ -3,7 +3,8 @@
 //! A reader opens the image and the manifest of every layer at the start and keeps them open: whatever is
 //! renamed or removed afterwards, its inodes stay. What it must not do is to open half of a chain before a
 //! merge and half after it. So the generations of all rows of the chain are read before and after, and where
-//! one differs, or a point of the chain is on its way out, everything is opened again.
+//! one differs everything is opened again. While a point below is on its way out, its files may be gone or
+//! replaced before the rows say so: what was opened then counts only if it is what the rows say.
 
 use crate::failure::Place;
 use crate::{Error, Hub, Missing, Result, blocking, repositories};
@@ -93,11 +94,16 @@ impl Hub {
             let opening = repository.clone();
             let opened = blocking::run("open", move || open_lineage(&opening, lineage, disk)).await;
             let after = self.lineage_states(id, disk).await?;
-            if is_same(&before, &after) {
+            let same = is_same(&before, &after);
+            // A chain that opens refers to itself as the rows say: it is whole, whatever becomes of it next.
+            if same && (opened.is_ok() || !is_going(&before, &after)) {
                 return opened;
             }
             tries += 1;
             if tries >= TRIES {
+                if same {
+                    return opened;
+                }
                 return Err(Error::Conflict {
                     message: format!("the chain of {id} is being changed all the time"),
                     hint: "try again when merging has ended".into(),
@@ -133,12 +139,18 @@ impl Hub {
 /// A record, and how its row stood when it was read.
 type Row = (Backup, BackupState);
 
-/// True where nothing was changed in between and nothing is about to be.
+/// True where nothing was changed in between.
 fn is_same(before: &[Row], after: &[Row]) -> bool {
     before.len() == after.len()
-        && before.iter().zip(after).all(|((before, was), (after, is))| {
-            before.id == after.id && was.generation == is.generation && !was.deleting && !is.deleting
-        })
+        && before
+            .iter()
+            .zip(after)
+            .all(|((before, was), (after, is))| before.id == after.id && was.generation == is.generation)
+}
+
+/// True where a point of the chain is on its way out.
+fn is_going(before: &[Row], after: &[Row]) -> bool {
+    before.iter().chain(after).any(|(_, state)| state.deleting)
 }
 
 /// Opens the folder of a repository. Blocks.

@@ -190,22 +190,25 @@ impl Hub {
     pub(crate) async fn repository_or_default(&self, named: Option<&str>) -> Result<Repository> {
         let by_itself = matches!(named, None | Some("local" | "default"));
         match self.find_repository(named).await {
-            Err(Error::NotFound { .. }) if by_itself && self.catalog().repositories().await?.is_empty() => {
-                let name =
-                    RepositoryId::new("default").map_err(|error| Error::Internal(error.to_string()))?;
-                let path = self.config().default_repository_path();
-                match self.make_repository(path.clone(), name, true, None).await {
-                    Ok(made) => {
-                        let told = format!("made the default repository in {}", path.display());
-                        self.config().tell(&told);
-                        Ok(made)
-                    }
-                    // Another process was faster.
-                    Err(Error::Exists { .. }) => self.find_repository(named).await,
-                    Err(error) => Err(error),
-                }
+            Err(Error::NotFound { .. }) if by_itself => {}
+            other => return other,
+        }
+        let path = self.config().default_repository_path();
+        let alone = self.catalog().repositories().await?.is_empty();
+        // Where there are some, none of them is what was asked for, or another process has made it in between;
+        // but one that lies there already is taken in again by its name.
+        if !alone && !(named == Some("default") && LocalRepository::open_for_reading(&path).is_ok()) {
+            return self.find_repository(named).await;
+        }
+        let name = RepositoryId::new("default").map_err(|error| Error::Internal(error.to_string()))?;
+        match self.make_repository(path.clone(), name, alone, None).await {
+            Ok(made) => {
+                self.config().tell(&format!("made the default repository in {}", path.display()));
+                Ok(made)
             }
-            other => other,
+            // Another process was faster.
+            Err(Error::Exists { .. }) => self.find_repository(named).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -230,19 +233,7 @@ impl Hub {
             }
         })
         .await?;
-        let identity = folder.identity().clone();
-        let repository = Repository {
-            id: identity.id,
-            name,
-            kind: RepositoryType::Local,
-            path: folder.root().to_string_lossy().into_owned(),
-            enabled: true,
-            default,
-            immutable: false,
-            reserve_bytes,
-            created_at: identity.created_at,
-            updated_at: now,
-        };
+        let repository = Repository { name, default, reserve_bytes, updated_at: now, ..record_of(&folder) };
         match self.catalog().insert_repository(&repository).await {
             Err(catalog::Error::AlreadyExists { .. }) => Err(Error::Exists {
                 what: format!("a repository in {}", repository.path),
@@ -269,6 +260,23 @@ impl Hub {
             backups_size_bytes: usage.size_bytes,
             repository,
         })
+    }
+}
+
+/// The record of a folder, as far as the folder tells.
+pub(crate) fn record_of(folder: &LocalRepository) -> Repository {
+    let identity = folder.identity().clone();
+    Repository {
+        id: identity.id,
+        name: identity.name,
+        kind: RepositoryType::Local,
+        path: folder.root().to_string_lossy().into_owned(),
+        enabled: true,
+        default: false,
+        immutable: false,
+        reserve_bytes: None,
+        created_at: identity.created_at,
+        updated_at: identity.created_at,
     }
 }
 

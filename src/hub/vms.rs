@@ -7,7 +7,7 @@
 use crate::{Error, Hub, Missing, Result, blocking, failure, sources};
 use api::CreateVm;
 use jiff::Timestamp;
-use model::{Backup, ContextId, DiskIndex, SourceUri, Stamp, Vm, VmDisk, VmName};
+use model::{Backup, ContextId, DiskIndex, SourceUri, Stamp, Vm, VmDisk, VmName, shell_word};
 
 /// More disks than any hypervisor attaches.
 const MOST_DISKS: usize = 256;
@@ -74,26 +74,25 @@ impl Hub {
     }
 
     /// The VM that a backup is for: a known one, whose disks must be the named sources where any are named,
-    /// or a new one made of them.
-    pub(crate) async fn vm_for_backup(&self, name: &VmName, wanted: Vec<SourceUri>) -> Result<Vm> {
-        let Some(known) = self.catalog().vm_by_name(name).await? else {
-            if wanted.is_empty() {
-                return Err(Error::missing(Missing::Vm, name));
-            }
-            let disks = settle("sources", wanted).await?;
-            return self.register(name.clone(), disks).await;
-        };
-        if wanted.is_empty() || same_disks(&known.disks, &wanted) {
-            return Ok(known);
+    /// or a new one made of them, which is not registered yet.
+    pub(crate) async fn vm_for_backup(&self, name: &VmName, wanted: Vec<SourceUri>) -> Result<Wanted> {
+        match self.catalog().vm_by_name(name).await? {
+            Some(known) => as_named(known, &wanted).map(Wanted::Known),
+            None => unregistered(name, wanted).await.map(Wanted::New),
         }
-        let registered: Vec<String> = known.disks.iter().map(|disk| disk.source.to_string()).collect();
-        Err(Error::Conflict {
-            message: format!("VM {name} is registered with other disks: {}", registered.join(", ")),
-            hint: format!(
-                "leave --source out to use them; `sendense-ctl vm add {name} --replace --disk URI` gives it other \
-                 disks"
-            ),
-        })
+    }
+
+    /// Registers the VM of a backup that was accepted. Another process may have been faster.
+    pub(crate) async fn registered(&self, vm: Wanted) -> Result<Vm> {
+        let new = match vm {
+            Wanted::Known(known) => return Ok(known),
+            Wanted::New(new) => new,
+        };
+        let sources: Vec<SourceUri> = new.disks.iter().map(|disk| disk.source.clone()).collect();
+        match self.register(new.name.clone(), new.disks).await {
+            Err(Error::Exists { .. }) => as_named(self.vm(&new.name).await?, &sources),
+            other => other,
+        }
     }
 
     /// Keeps the sizes that a backup found. Only for display, so a failure is no failure of the backup.
@@ -134,8 +133,40 @@ impl Hub {
     }
 }
 
+/// The VM of a backup that is asked for.
+pub(crate) enum Wanted {
+    /// It is registered.
+    Known(Vm),
+    /// As it would be registered.
+    New(Vm),
+}
+
+impl Wanted {
+    /// The VM either way.
+    pub(crate) fn vm(&self) -> &Vm {
+        match self {
+            Wanted::Known(vm) | Wanted::New(vm) => vm,
+        }
+    }
+}
+
+/// The registered VM, if these are its disks, or none were named.
+fn as_named(known: Vm, wanted: &[SourceUri]) -> Result<Vm> {
+    if wanted.is_empty() || same_disks(&known.disks, wanted) {
+        return Ok(known);
+    }
+    let registered: Vec<String> = known.disks.iter().map(|disk| disk.source.to_string()).collect();
+    Err(Error::Conflict {
+        message: format!("VM {} is registered with other disks: {}", known.name, registered.join(", ")),
+        hint: format!(
+            "leave --source out to use them; `sendense-ctl vm add {} --replace --disk URI` gives it other disks",
+            shell_word(known.name.as_str())
+        ),
+    })
+}
+
 /// A VM as it would be registered.
-pub(crate) async fn unregistered(name: &VmName, wanted: Vec<SourceUri>) -> Result<Vm> {
+async fn unregistered(name: &VmName, wanted: Vec<SourceUri>) -> Result<Vm> {
     if wanted.is_empty() {
         return Err(Error::missing(Missing::Vm, name));
     }

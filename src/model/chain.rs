@@ -5,6 +5,7 @@
 //! visited set.
 
 use crate::{Backup, BackupId, DiskIndex};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The points of one VM and their dependencies.
@@ -43,6 +44,16 @@ pub struct MergePlan {
     pub point: BackupId,
     /// (child, disk) pairs whose file is rewritten, oldest child first.
     pub rewrites: Vec<(BackupId, DiskIndex)>,
+}
+
+/// What keeping only the later points of a chain does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsolidationPlan {
+    /// The points that go, newest first: in this order each gives its data to points that stay, and the full,
+    /// which is the largest, is written once.
+    pub going: Vec<BackupId>,
+    /// The oldest point of the chain that stays.
+    pub first: BackupId,
 }
 
 impl<'a> ChainGraph<'a> {
@@ -94,6 +105,37 @@ impl<'a> ChainGraph<'a> {
                 .and_then(|parent| self.get(parent));
         }
         line
+    }
+
+    /// The chain of a disk that `id` belongs to, oldest point first: every point whose line ends at the same
+    /// full by way of this disk. Another disk of the same points may begin anew.
+    pub fn chain(&self, id: &BackupId, disk: DiskIndex) -> Vec<&'a Backup> {
+        let Some(full) = self.lineage(id, disk).last().copied() else { return Vec::new() };
+        let belongs =
+            |point: &&Backup| self.lineage(&point.id, disk).last().is_some_and(|bottom| bottom.id == full.id);
+        let mut members: Vec<&Backup> = self.points.values().copied().filter(belongs).collect();
+        members.sort_by_key(|point| (point.created_at, &point.id));
+        members
+    }
+
+    /// The chain of `latest` without the points from before `since`. The latest point and protected ones
+    /// stay whatever their age.
+    ///
+    /// # Errors
+    /// Unknown.
+    pub fn plan_consolidation(
+        &self,
+        latest: &BackupId,
+        disk: DiskIndex,
+        since: Timestamp,
+    ) -> Result<ConsolidationPlan, ChainError> {
+        let members = self.chain(latest, disk);
+        let goes = |point: &&&Backup| point.created_at < since && !point.protected && point.id != *latest;
+        let first = members.iter().find(|point| !goes(point));
+        let first = first.ok_or_else(|| ChainError::Unknown(latest.clone()))?.id.clone();
+        let mut going: Vec<BackupId> = members.iter().filter(goes).map(|point| point.id.clone()).collect();
+        going.reverse();
+        Ok(ConsolidationPlan { going, first })
     }
 
     /// The points that go when `id` is deleted: itself last, dependents newest first, so that nothing is ever
@@ -274,5 +316,32 @@ mod tests {
         let graph = ChainGraph::new(&points);
         assert!(graph.get(&points[1].id).is_none());
         assert_eq!(letters(graph.dependents(&points[0].id).iter().map(|p| &p.id)), "de");
+    }
+
+    #[test]
+    fn consolidating_keeps_what_is_young_protected_or_the_latest() {
+        // a ← b ← c ← d, and a ← e as a branch.
+        let mut points = vec![
+            point('a', None),
+            point('b', Some('a')),
+            point('c', Some('b')),
+            point('d', Some('c')),
+            point('e', Some('a')),
+            point('z', None),
+        ];
+        let id = |letter: char| BackupId::new(format!("backup-vm-{letter}")).unwrap();
+        let plan = |points: &[Backup], latest: char, since: &str| {
+            ChainGraph::new(points)
+                .plan_consolidation(&id(latest), DiskIndex(0), since.parse().unwrap())
+                .unwrap()
+        };
+        let found = plan(&points, 'd', "2025-10-06T12:00:02Z");
+        assert_eq!(found, ConsolidationPlan { going: vec![id('b'), id('a')], first: id('c') });
+        let found = plan(&points, 'd', "2099-01-01T00:00:00Z");
+        assert_eq!(found.going, [id('e'), id('c'), id('b'), id('a')], "the latest stays, other chains too");
+        assert_eq!(plan(&points, 'd', "2000-01-01T00:00:00Z").going, []);
+        points[1].protected = true;
+        let found = plan(&points, 'd', "2025-10-06T12:00:02Z");
+        assert_eq!(found, ConsolidationPlan { going: vec![id('a')], first: id('b') });
     }
 }

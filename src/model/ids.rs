@@ -58,8 +58,18 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     Ok(())
 }
 
+/// Words of an address ([`Address`](crate::Address)): a VM of that name could not be told from them.
+const RESERVED: [&str; 1] = ["latest"];
+
+fn check_vm_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
+    if RESERVED.contains(&text) {
+        return Err(IdError::new(what, text, "means the latest backup, so no VM can be called that"));
+    }
+    check(what, text, max)
+}
+
 macro_rules! text_id {
-    ($(#[$meta:meta])* $name:ident, $what:literal, $max:expr) => {
+    ($(#[$meta:meta])* $name:ident, $what:literal, $max:expr, $check:ident) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -72,7 +82,7 @@ macro_rules! text_id {
             /// Where the text is empty, too long, or could not be one path component and one URL segment.
             pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
                 let text = text.into();
-                check($what, &text, $max)?;
+                $check($what, &text, $max)?;
                 Ok($name(text))
             }
 
@@ -102,23 +112,23 @@ macro_rules! text_id {
 
 text_id!(
     /// The name of a VM as its administrator knows it: unique within one hub, and a folder of the repository.
-    VmName, "VM name", MAX_VM_NAME
+    VmName, "VM name", MAX_VM_NAME, check_vm_name
 );
 text_id!(
     /// The id of a restore point, `backup-{vm}-{YYYYMMDD-HHMMSS}` (see [`PointName`](crate::PointName)).
-    BackupId, "backup id", 200
+    BackupId, "backup id", 200, check
 );
 text_id!(
     /// The id under which the catalog knows a VM, `ctx-{vm}-{YYYYMMDD-HHMMSS}`: it survives renames.
-    ContextId, "VM context id", 200
+    ContextId, "VM context id", 200, check
 );
 text_id!(
     /// The id of a repository. Its name is an id of the same form.
-    RepositoryId, "repository id", 64
+    RepositoryId, "repository id", 64, check
 );
 text_id!(
     /// The id of a job that is not a backup: `{job type}-{uuid}`. A backup's job id is its [`BackupId`].
-    JobId, "job id", 200
+    JobId, "job id", 200, check
 );
 
 impl From<BackupId> for JobId {
@@ -181,6 +191,7 @@ mod tests {
             "a@b",
             "a~1",
             "a\u{202e}b",
+            "latest",
             &long,
         ] {
             let error = VmName::new(name).unwrap_err().to_string();

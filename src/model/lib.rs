@@ -14,10 +14,11 @@ mod size;
 mod source;
 mod state;
 mod vm;
+mod word;
 
 pub use address::{Address, AddressError, Pick};
 pub use backup::{BACKUP_SCHEMA_VERSION, Backup, BackupDisk, Verification};
-pub use chain::{ChainError, ChainGraph, MergePlan};
+pub use chain::{ChainError, ChainGraph, ConsolidationPlan, MergePlan};
 pub use ids::{BackupId, ContextId, DiskIndex, IdError, JobId, MAX_VM_NAME, RepositoryId, VmName};
 pub use name::{PointName, Stamp, export_name};
 pub use places::{Repository, RepositoryType, Space};
@@ -27,3 +28,4 @@ pub use state::{
     BackupType, Compression, JobType, OnTrackingLoss, Phase, RequestedType, Status, UnknownWord,
 };
 pub use vm::{Vm, VmDisk};
+pub use word::shell_word;

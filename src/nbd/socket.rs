@@ -8,9 +8,10 @@ use crate::{Error, Interrupt, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often a connection in the making looks whether it was interrupted.
@@ -98,8 +99,7 @@ impl Socket {
 }
 
 fn dial_tcp(host: &str, port: u16, deadline: Instant, interrupt: &Interrupt) -> Result<TcpStream> {
-    let addresses: Vec<SocketAddr> =
-        (host, port).to_socket_addrs().map_err(Error::Connect)?.take(16).collect();
+    let addresses = look_up(host, port, deadline, interrupt)?;
     let mut last = Error::Connect(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     for (tried, address) in addresses.iter().enumerate() {
         // The first address must not use up the time of the others.
@@ -119,6 +119,39 @@ fn dial_tcp(host: &str, port: u16, deadline: Instant, interrupt: &Interrupt) -> 
         }
     }
     Err(last)
+}
+
+/// The addresses of a host, sixteen at most. The system's look-up knows neither limits nor interrupts, so it has
+/// a thread of its own, which is left to itself when the time is over.
+fn look_up(host: &str, port: u16, deadline: Instant, interrupt: &Interrupt) -> Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (sender, found) = mpsc::sync_channel(1);
+    let name = host.to_owned();
+    std::thread::Builder::new()
+        .name("name look-up".into())
+        .spawn(move || {
+            let addresses = (name.as_str(), port).to_socket_addrs();
+            // Nobody waits any more where this fails.
+            let _ = sender.send(addresses.map(|found| found.take(16).collect()));
+        })
+        .map_err(Error::Connect)?;
+    loop {
+        interrupt.check()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match found.recv_timeout(GLANCE.min(left)) {
+            Ok(addresses) => return addresses.map_err(Error::Connect),
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let reason = format!("the name {host} was not found in time");
+                return Err(Error::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Connect(io::Error::other(format!("the name {host} can't be looked up"))));
+            }
+        }
+    }
 }
 
 /// Connects without blocking for longer than a glance at `interrupt`.

@@ -40,6 +40,12 @@ pub enum Error {
         /// The root.
         path: PathBuf,
     },
+    /// The folder was renamed, replaced or unmounted while it was in use: what would be written is out of reach.
+    #[error("the repository folder {} was moved away, replaced or unmounted while it was in use", path.display())]
+    Moved {
+        /// The root.
+        path: PathBuf,
+    },
     /// The folder carries no repository marker.
     #[error("{} is not a repository: it has no {}", path.display(), crate::marker::MARKER)]
     NoMarker {
@@ -135,6 +141,7 @@ impl Error {
             Error::ReadOnly { .. } => {
                 "remount it read-write; look into the kernel's log whether it was remounted after an error"
             }
+            Error::Moved { .. } => "put it back or mount it again, and try again",
             Error::NoMarker { .. } => {
                 "check that the file system is mounted; if points are there, `sendense-ctl repo create` \
                  with this path and `repo scan` take them in again"
@@ -179,6 +186,7 @@ impl Error {
             | Error::NotReadable { .. }
             | Error::NotWritable { .. }
             | Error::ReadOnly { .. }
+            | Error::Moved { .. }
             | Error::NoMarker { .. }
             | Error::Newer { .. } => true,
             Error::Io { source, .. } => {

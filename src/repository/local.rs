@@ -96,6 +96,24 @@ impl LocalRepository {
         &self.identity
     }
 
+    /// Makes sure that its path still leads to the folder that is open. To be asked before a change is
+    /// committed: the open folder takes everything, even where nobody would ever find it.
+    ///
+    /// # Errors
+    /// [`Error::Moved`]; [`Error::Missing`] and the like where there is nothing at the path.
+    pub fn check_in_place(&self) -> Result<()> {
+        let there = open_root(&self.root)?;
+        let identity = |gate: &Gate| {
+            let stat = rustix::fs::fstat(gate.root());
+            stat.map(|stat| (stat.st_dev, stat.st_ino))
+                .map_err(|error| Error::io("stat", self.root.display())(error.into()))
+        };
+        if identity(&there)? == identity(&self.gate)? {
+            return Ok(());
+        }
+        Err(Error::Moved { path: self.root.clone() })
+    }
+
     /// Its folder, as it was given.
     pub fn root(&self) -> &Path {
         &self.root

@@ -7,8 +7,9 @@ use crate::extract::{Json, OptionalJson, Path, Query, limit};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery, DeleteQuery,
-    Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup, Telemetry, VerifyRequest,
+    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery, Consolidate,
+    Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup, Telemetry,
+    VerifyRequest,
 };
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -26,7 +27,9 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(retry))
         .routes(routes!(verify))
         .routes(routes!(watch))
+        .routes(routes!(merge))
         .routes(routes!(chain))
+        .routes(routes!(consolidate))
 }
 
 /// Start a backup
@@ -224,6 +227,24 @@ pub(crate) async fn verify(
     Ok((StatusCode::ACCEPTED, Answer(JobAnswer { success: true, job })))
 }
 
+/// Merge a backup into what is built on it
+///
+/// What a deletion with `merge` does, as a job that can be watched and cancelled.
+#[utoipa::path(post, path = "/api/v1/backups/{id}/merge", operation_id = "merge_backup", tag = "backups",
+    params(("id" = String, Path, description = "The backup's id")),
+    responses(
+        (status = 202, description = "The job", body = JobAnswer),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn merge(
+    _: Operator,
+    Shared(state): Shared<State>,
+    Path(id): Path<BackupId>,
+) -> Result<(StatusCode, Answer<JobAnswer>)> {
+    let job = state.hub.start_merge(&id).await?;
+    Ok((StatusCode::ACCEPTED, Answer(JobAnswer { success: true, job })))
+}
+
 /// Watch a backup
 ///
 /// Server-sent events: `progress` with telemetry any number of times, then one `final` with the job as it
@@ -257,4 +278,31 @@ pub(crate) async fn chain(
     Query(query): Query<ChainQuery>,
 ) -> Result<Answer<Chain>> {
     Ok(Answer(state.hub.chain(&vm, &query).await?))
+}
+
+/// Consolidate the chain of a VM's disk
+///
+/// Points from before `keep_since` are merged into the later ones, whose oldest becomes the full; none of the
+/// later ones is lost. With `dry_run` nothing is started and the answer is 200.
+#[utoipa::path(post, path = "/api/v1/backups/{vm_name}/chain/consolidate", operation_id = "consolidate_chain",
+    tag = "backups",
+    params(("vm_name" = String, Path, description = "The VM's name")),
+    request_body = Consolidate,
+    responses(
+        (status = 202, description = "The job", body = Consolidating),
+        (status = 200, description = "Dry run: what it would do", body = Consolidating),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn consolidate(
+    _: Operator,
+    Shared(state): Shared<State>,
+    Path(vm): Path<VmName>,
+    Json(request): Json<Consolidate>,
+) -> Result<(StatusCode, Answer<Consolidating>)> {
+    if request.dry_run {
+        let plan = state.hub.plan_consolidation(&vm, &request).await?;
+        return Ok((StatusCode::OK, Answer(Consolidating { success: true, job: None, plan: Some(plan) })));
+    }
+    let job = state.hub.start_consolidation(&vm, &request).await?;
+    Ok((StatusCode::ACCEPTED, Answer(Consolidating { success: true, job: Some(job), plan: None })))
 }

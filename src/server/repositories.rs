@@ -12,7 +12,7 @@ use api::{
 use axum::extract::State as Shared;
 use axum::{Json as Answer, http::StatusCode};
 use hub::RepositoryStatus;
-use model::RepositoryId;
+use model::{RepositoryId, shell_word};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -133,7 +133,10 @@ pub(crate) async fn storage(
     let Some(space) = status.space else {
         let message = format!("repository {} can't be reached", status.repository.name);
         return Err(ApiError::new(ErrorCode::RepositoryUnavailable, message)
-            .hint(format!("see what is wrong: sendense-ctl repo test {}", status.repository.name))
+            .hint(format!(
+                "see what is wrong: sendense-ctl repo test {}",
+                shell_word(status.repository.name.as_str())
+            ))
             .into());
     };
     let storage = RepositoryStorage {

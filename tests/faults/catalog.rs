@@ -89,6 +89,13 @@ fn a_catalog_that_is_damaged_or_deleted_is_built_again_from_the_repository() {
         assert_eq!(site.points(), before);
         site.assert_nothing_left_over();
     }
+    // In whatever order: other repositories may have been taken in again first.
+    move_catalog_away(&site);
+    site.ok("repo create other --path {}/other");
+    site.ok("repo scan default");
+    assert_eq!(site.points(), before);
+    move_catalog_away(&site);
+    site.ok("repo scan default");
     site.ok("backup verify --all");
     site.assert_point_equals(&last, 0, &disk);
     scribble(&disk, 1, 4);
@@ -96,4 +103,35 @@ fn a_catalog_that_is_damaged_or_deleted_is_built_again_from_the_repository() {
     let shown = site.json(&format!("backup show {next}"));
     assert_eq!(shown["backup"]["parent_backup_id"], last.as_str(), "{shown:#}");
     site.assert_point_equals(&next, 0, &disk);
+}
+
+#[test]
+fn doctor_tells_what_it_can_where_the_catalog_is_damaged_inside() {
+    if !have(&["sqlite3"]) {
+        return;
+    }
+    let site = Site::new();
+    let disk = dense(&site, "disk.raw", 4, 1);
+    site.backup(&format!("--vm pg --source {}", disk.display()));
+    let left = site.repository().join("pg/disk-0/full-20200101-000000.qcow2");
+    fs::write(&left, "not any point's").unwrap();
+    site.sql("PRAGMA wal_checkpoint(TRUNCATE)");
+    // SQLite opens it, and trips over the table of backups.
+    let number = |query: &str| site.sql(query).parse::<u64>().unwrap();
+    let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'backup_jobs'");
+    let size = number("PRAGMA page_size");
+    let file = fs::OpenOptions::new().write(true).open(site.state().join("catalog.db")).unwrap();
+    file.write_all_at(&vec![0xa5; size as usize], (page - 1) * size).unwrap();
+
+    let run = site.run("doctor --json");
+    assert_eq!(run.code, 3, "{run:#?}");
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of = |check: &str| -> String {
+        let wanted = findings.iter().filter(|found| found["check"] == check);
+        wanted.map(|found| format!("{} ", found["message"].as_str().unwrap())).collect()
+    };
+    assert!(of("catalog").contains("damaged") || of("catalog").contains("malformed"), "{report:#}");
+    assert!(of("files").contains("full-20200101-000000.qcow2"), "the repository is looked at: {report:#}");
+    site.run("backup list").failed_with(10, &["damaged", "repo scan"]);
 }

@@ -1,8 +1,10 @@
 //! A repository that is read-only, not there, or no folder.
 
-use super::{Tmpfs, dense, failed_record, unfinished};
+use super::{Tmpfs, dense, failed_record, start, transferring, unfinished};
 use crate::harness::{Site, have, scribble};
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 /// What a user does with a repository that is away or may not be written, and how each ends.
 fn unusable(site: &Site, point: &str, cause: &str, readable: bool) {
@@ -68,4 +70,52 @@ fn a_repository_that_is_read_only_or_gone_or_a_file() {
     site.assert_point_equals(&last, 0, &disk);
     site.ok("backup verify --all");
     assert!(unfinished(&root).is_empty());
+}
+
+#[test]
+fn a_repository_that_goes_away_in_the_middle_of_a_backup() {
+    if !have(&["sqlite3", "qemu-img"]) {
+        return;
+    }
+    let site = Site::new();
+    let Some(small) = Tmpfs::mount(site.path("small"), 96) else { return };
+    let root = small.0.join("r");
+    site.ok(&format!("repo create side --path {} --reserve 0", root.display()));
+    let disk = dense(&site, "disk.raw", 24, 1);
+    let point = site.backup(&format!("--vm pg --source {} --repo side", disk.display()));
+    scribble(&disk, 20, 5);
+    let line = "backup start --vm pg --repo side --type full --bandwidth 8M";
+
+    // The folder is renamed away: the open folder would take everything, and nobody would find it.
+    let aside = small.0.join("aside");
+    let running = start(&site, line);
+    transferring(&root);
+    fs::rename(&root, &aside).unwrap();
+    running.wait(Duration::from_secs(60)).failed_with(10, &["side", "does not exist"]);
+    assert!(!root.exists(), "it is not made anew");
+    // Another one has taken its place meanwhile.
+    fs::rename(&aside, &root).unwrap();
+    let running = start(&site, line);
+    transferring(&root);
+    fs::rename(&root, &aside).unwrap();
+    fs::create_dir(&root).unwrap();
+    running.wait(Duration::from_secs(60)).failed_with(10, &["side", "replaced"]);
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    fs::remove_dir(&root).unwrap();
+    fs::rename(&aside, &root).unwrap();
+    // What lay out of reach is removed by the next run on the VM.
+    let failed = failed_record(&site, "pg", "repository_unavailable", "replaced");
+    site.ok(&format!("backup retry {failed}"));
+    site.assert_nothing_left_over();
+    assert!(unfinished(&root).is_empty(), "{:?}", unfinished(&root));
+
+    // Unmounted under it: the same, with the mount point empty where it was.
+    let running = start(&site, line);
+    transferring(&root);
+    assert!(Command::new("umount").arg("--lazy").arg(&small.0).status().unwrap().success());
+    running.wait(Duration::from_secs(60)).failed_with(10, &["side", "next:"]);
+    assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0, "nothing was written beside the mount");
+    site.run(&format!("backup verify {point}")).failed_with(10, &["side"]);
+    site.ok("backup list");
+    site.assert_nothing_left_over();
 }

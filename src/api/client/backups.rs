@@ -7,8 +7,8 @@
 use super::{Client, ClientError, Path};
 use crate::{
     AddressQuery, Backup, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery,
-    DeleteQuery, Deleted, JobAnswer, JobList, JobQuery, JobView, PatchBackup, RestoreDisk, StartBackup,
-    VerifyRequest,
+    Consolidate, Consolidating, DeleteQuery, Deleted, JobAnswer, JobList, JobQuery, JobView, PatchBackup,
+    RestoreDisk, StartBackup, VerifyRequest,
 };
 use http::Method;
 use model::{BackupId, JobId, VmName};
@@ -68,6 +68,23 @@ impl Client {
         let path = Path::new("/backups").segment(id).then("/verify");
         let answer: JobAnswer = self.tell(Method::POST, path, request).await?;
         Ok(answer.job)
+    }
+
+    /// `POST /backups/{id}/merge`: a job.
+    pub async fn merge_backup(&self, id: &BackupId) -> Result<JobView, ClientError> {
+        let answer: JobAnswer =
+            self.ask(Method::POST, Path::new("/backups").segment(id).then("/merge")).await?;
+        Ok(answer.job)
+    }
+
+    /// `POST /backups/{vm_name}/chain/consolidate`: a job, or with `dry_run` what it would do.
+    pub async fn consolidate(
+        &self,
+        vm: &VmName,
+        request: &Consolidate,
+    ) -> Result<Consolidating, ClientError> {
+        let path = Path::new("/backups").segment(vm).then("/chain/consolidate");
+        self.tell(Method::POST, path, request).await
     }
 
     /// `GET /backups/{vm_name}/chain`.

@@ -86,7 +86,7 @@ impl Bars {
             };
             bar.set_message(format!("{}{state}", of(done, disk.total_bytes, show)));
         }
-        self.draw_total(show);
+        self.draw_total(task, show);
     }
 
     /// A job has ended.
@@ -96,12 +96,12 @@ impl Bars {
         }
     }
 
-    fn draw_total(&mut self, show: &Show) {
+    /// One disk has its bar; several have a total besides; work that is not told by disks has that only.
+    fn draw_total(&mut self, task: &Task, show: &Show) {
         let bars: usize = self.jobs.values().map(|job| job.disks.len()).sum();
-        if bars > 1 && !self.total_shown {
+        if bars != 1 && !self.total_shown {
             self.total = self.block.insert_before(&self.status, ProgressBar::new(0));
             self.total.set_style(self.style.clone());
-            self.total.set_prefix(label("total"));
             self.total_shown = true;
         }
         let all = self.jobs.values().map(|job| job.numbers);
@@ -109,6 +109,8 @@ impl Bars {
             (done.saturating_add(numbers.done), total.saturating_add(numbers.total))
         });
         if self.total_shown {
+            let alone = bars == 0 && self.jobs.len() == 1;
+            self.total.set_prefix(label(if alone { task.label() } else { "total" }));
             self.total.set_length(total);
             self.total.set_position(done);
             self.total.set_message(of(done, total, show));

@@ -73,6 +73,7 @@ pub(crate) fn commit(
     transaction: Transaction,
     stored: Vec<Stored>,
 ) -> Result<Published> {
+    repository.folder.check_in_place().map_err(|error| repository.write_failure(error))?;
     let keep = |stored: Vec<Stored>| stored.into_iter().for_each(Stored::keep);
     match transaction.commit() {
         Ok(()) => {

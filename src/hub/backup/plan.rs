@@ -105,7 +105,8 @@ fn choose_one(requested: RequestedType, disk: DiskIndex, newest: &[&Backup]) -> 
     });
     match parent {
         Some(parent) => Choice { disk, kind, parent: Some(parent.id.clone()), reason: None },
-        None if newest.is_empty() => Choice::full(disk, Some("there is no chain yet".into())),
+        // The first backup: nothing is amiss, so there is nothing to explain.
+        None if newest.is_empty() => Choice::full(disk, None),
         None => Choice::full(disk, Some("the disk is new in this VM".into())),
     }
 }
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(choose(RequestedType::Incremental, &disks, &[], true), None);
         let plan = choose(RequestedType::Auto, &disks, &[], true).unwrap();
         assert_eq!(plan.backup_type(RequestedType::Auto), BackupType::Full);
-        assert_eq!(plan.reason().as_deref(), Some("disk 0: there is no chain yet"));
+        assert_eq!(plan.reason(), None, "the first backup is as it should be");
     }
 
     #[test]

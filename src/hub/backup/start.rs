@@ -2,7 +2,8 @@
 
 use super::plan::{self, Plan};
 use super::run::Job;
-use crate::{Error, Hub, Missing, Result, vms};
+use crate::vms::Wanted;
+use crate::{Error, Hub, Missing, Result};
 use api::{BackupPlan, JobView, StartBackup};
 use jiff::Timestamp;
 use model::{
@@ -39,12 +40,14 @@ impl Hub {
     /// a VM that another run holds. Everything else is on the record of the failed backup.
     pub async fn start_backup(&self, request: StartBackup) -> Result<Backup> {
         check(&request)?;
-        if request.all_sources().is_empty() {
-            // Before a default repository is made for nothing.
-            self.vm(&request.vm_name).await?;
-        }
-        let repository = self.repository_for(&request).await?;
+        // Before a default repository is made for nothing.
         let vm = self.vm_for_backup(&request.vm_name, sources(&request)).await?;
+        let repository = self.repository_for(&request).await?;
+        if let Wanted::New(new) = &vm {
+            // What is refused must not leave a VM behind.
+            self.accept(&request, new.clone(), repository.clone()).await?;
+        }
+        let vm = self.registered(vm).await?;
         let stamp_at = Timestamp::now();
         let mut stamp = Stamp::new(stamp_at);
         for _ in 0..RANKS {
@@ -87,12 +90,9 @@ impl Hub {
     /// As for [`start_backup`](Hub::start_backup), and those of sources and parents.
     pub async fn plan_backup(&self, request: StartBackup) -> Result<(Backup, BackupPlan)> {
         check(&request)?;
+        let vm = self.vm_for_backup(&request.vm_name, sources(&request)).await?;
         let repository = self.repository_for(&request).await?;
-        let vm = match self.catalog().vm_by_name(&request.vm_name).await? {
-            Some(_) => self.vm_for_backup(&request.vm_name, sources(&request)).await?,
-            None => vms::unregistered(&request.vm_name, sources(&request)).await?,
-        };
-        let accepted = self.accept(&request, vm, repository).await?;
+        let accepted = self.accept(&request, vm.vm().clone(), repository).await?;
         let now = Timestamp::now();
         let stamp = Stamp::new(now);
         let name = PointName { vm: accepted.vm.name.clone(), stamp };
@@ -134,14 +134,6 @@ impl Hub {
                 message: format!("repository {} takes no new backups: it is disabled", repository.name),
                 hint: "enable it, or name another one".into(),
             });
-        }
-        // A VM that is not known has no chain; it must not be registered by a request that is refused.
-        let based = matches!(request.backup_type, RequestedType::Incremental | RequestedType::Differential);
-        if based
-            && !request.all_sources().is_empty()
-            && self.catalog().vm_by_name(&request.vm_name).await?.is_none()
-        {
-            return Err(no_chain(&request.vm_name, &repository, request.backup_type));
         }
         Ok(repository)
     }

@@ -74,6 +74,19 @@ impl Opened {
         self.point.disk(self.disk).map_or(0, |on| on.capacity_bytes)
     }
 
+    /// True where all of it is there and is what the record says, as far as that shows without reading data.
+    pub(super) fn is_as_recorded(&self) -> bool {
+        let Ok(Files { names, image: Ok(image), manifest: Ok(manifest), sidecar: Ok(sidecar) }) = &self.files
+        else {
+            return false;
+        };
+        let Some(on) = self.point.disk(self.disk) else { return false };
+        is_same_point(sidecar, &self.point)
+            && image.size() == on.size_bytes
+            && check_manifest(manifest, on.blake3.as_deref(), names).is_none()
+            && check_structure(image, names.image.as_str(), &self.point, self.disk, self.size()).is_empty()
+    }
+
     /// Bytes that the file stores, by the record.
     pub(super) fn stored_bytes(&self) -> u64 {
         self.point.disk(self.disk).map_or(0, |on| on.bytes_transferred)
