@@ -148,7 +148,9 @@ fn every_size_of_clusters_and_sectors_reads_as_ntfs_3g_shows_it() {
     let mut sizes: Vec<String> = (9..=21).map(|bits| format!("-s 512 -c {}", 1 << bits)).collect();
     sizes.extend(["-s 4096 -c 4096".into(), "-s 4096 -c 65536".into(), "-s 1024 -c 2048".into()]);
     for options in sizes {
-        let image = Image::new("6G", &options);
+        // Large clusters need a large volume for the log to have its least size.
+        let large = ["-c 1048576", "-c 2097152"].iter().any(|size| options.ends_with(size));
+        let image = Image::new(if large { "6G" } else { "300M" }, &options);
         let count = image.fill("", FILL).assert_same();
         assert_eq!((count.files, count.directories, count.xattrs), (69, 5, 7), "{options}");
         assert!(count.bytes > 1_300_000 && count.holes > 3_000_000, "{options}: {count:?}");
@@ -171,7 +173,7 @@ seq 200000 > text
 head -c 3000000 /dev/urandom > noise
 # Units of each kind after another: compressed, stored, nothing, a short last one.
 (seq 20000; head -c 200000 /dev/urandom; head -c 300000 /dev/zero; seq 3000; head -c 5 /dev/urandom) > mixed
-truncate -s 5M holes; seq 30000 | dd of=holes bs=1 seek=1000000 conv=notrunc status=none 2>/dev/null || true
+truncate -s 5M holes; seq 30000 > part; dd if=part of=holes bs=64k oflag=seek_bytes seek=1000000 conv=notrunc status=none; rm part
 (for n in $(seq 3000); do printf 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%d' $((n % 7)); done) > repeated
 (seq 9000; head -c 70000 /dev/zero) > ends-in-zeros
 for n in $(seq 4); do seq $n 30000 >> grown; seq 100 >> grown-too; done

@@ -1,9 +1,37 @@
 //! Damaged volumes: errors, and nothing else.
 
 use super::*;
+use guestfs::ReadAt;
 
-/// Changes a copy of `whole` in each of `rounds` ways, most of them in `places`, and walks what then opens.
-pub fn mutate(whole: &[u8], places: &[std::ops::Range<usize>], rounds: u64) -> (u64, u64) {
+/// A volume with some bytes of it changed.
+struct Damaged {
+    whole: Arc<Vec<u8>>,
+    changes: Vec<(usize, Vec<u8>)>,
+}
+
+impl ReadAt for Damaged {
+    fn size(&self) -> u64 {
+        self.whole.len() as u64
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.checked_add(buf.len()).filter(|&end| end <= self.whole.len());
+        let Some(end) = end else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
+        buf.copy_from_slice(&self.whole[start..end]);
+        for (at, bytes) in &self.changes {
+            for (index, byte) in
+                bytes.iter().enumerate().filter(|(index, _)| (start..end).contains(&(at + index)))
+            {
+                buf[at + index - start] = *byte;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Changes `whole` in each of `rounds` ways, in `places`, and walks what then opens: how often it did, and how often not.
+pub fn mutate(whole: &Arc<Vec<u8>>, places: &[std::ops::Range<usize>], rounds: u64) -> (u64, u64) {
     let (mut opened, mut refused) = (0, 0);
     let mut seed = 0x1234_5678_9abc_def1_u64;
     let mut random = move || {
@@ -13,29 +41,25 @@ pub fn mutate(whole: &[u8], places: &[std::ops::Range<usize>], rounds: u64) -> (
         seed
     };
     for _ in 0..rounds {
-        let mut bytes = whole.to_vec();
+        let mut changes = Vec::new();
         for _ in 0..1 + random() % 4 {
             let place = &places[random() as usize % places.len()];
             let at = place.start + random() as usize % place.len();
-            match random() % 4 {
-                0 => bytes[at] ^= 1 << (random() % 8),
-                1 => bytes[at] = random() as u8,
+            changes.push(match random() % 4 {
+                0 => (at, vec![whole[at] ^ (1 << (random() % 8))]),
+                1 => (at, vec![random() as u8]),
                 2 => {
-                    let at = at & !7;
-                    let value =
-                        [0, 1, u64::MAX, 1 << 63, random() % 4096, random() % 64][random() as usize % 6];
-                    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+                    let values = [0, 1, u64::MAX, 1 << 63, random() % 4096, random() % 64];
+                    (at & !7, values[random() as usize % 6].to_le_bytes().to_vec())
                 }
                 _ => {
                     let from = (place.start + random() as usize % place.len()) & !7;
-                    let (from, to, length) = (from, at & !7, 8 << (random() % 5));
-                    if from.max(to) + length <= bytes.len() {
-                        bytes.copy_within(from..from + length, to);
-                    }
+                    let end = whole.len().min(from + (8 << (random() % 5)));
+                    (at & !7, whole[from..end].to_vec())
                 }
-            }
+            });
         }
-        let device: Device = Arc::new(MemoryDevice(bytes));
+        let device: Device = Arc::new(Damaged { whole: whole.clone(), changes });
         let _ = ntfs::recognise(&*device).unwrap();
         let ignore = OpenOptions { ignore_journal: random() % 2 == 0, ..OpenOptions::default() };
         match ntfs::open(device, &ignore) {
@@ -63,7 +87,7 @@ seq 4000 > d/packed; head -c 30000 /dev/urandom > d/stored; truncate -s 300000 d
 ln -s d link; setfattr -n user.a -v b d; ln d/packed d/e/again
 "#,
     );
-    let whole = fs::read(&image.path).unwrap();
+    let whole = Arc::new(fs::read(&image.path).unwrap());
     let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 512;
     // The records of the table and of the index blocks, whose update sequences are left alone mostly, so that what is
     // behind them is met.
