@@ -60,7 +60,7 @@ fn power_cuts(name: &str, options: &str, mount_options: &str, rounds: u64) {
     if !can_mount(&["mkfs.xfs", "xfs_io"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let image = make_of(folder.path(), name, options, 160);
     let mut files = 0;
     for round in 0..rounds {
@@ -107,7 +107,7 @@ fn replays_a_log_that_went_round_several_times() {
     if !can_mount(&["mkfs.xfs", "xfs_io"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let image = make_of(folder.path(), "round", "-l size=10m", 160);
     let mounted = mount(&image);
     load(&mounted.0, 5, 2000);
@@ -137,7 +137,7 @@ fn replays_copies_that_were_made_under_load() {
     if !can_mount(&["mkfs.xfs"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let image = make_of(folder.path(), "live", "-l size=10m", 160);
     let mounted = mount(&image);
     let mut files = 0;

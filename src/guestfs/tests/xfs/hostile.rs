@@ -106,7 +106,7 @@ fn walks_over_thousands_of_damaged_images() {
     if !can_mount(&["mkfs.xfs", "setfattr"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let image = super::make_of(folder.path(), "damaged", "-l size=10m", 64);
     let mounted = mount(&image);
     fill(&mounted.0);
@@ -167,7 +167,7 @@ fn walks_over_damaged_images_without_checksums() {
     if !can_mount(&["mkfs.xfs"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let mut description = String::from("/dev/null\n0 0\nd--755 0 0\n");
     let file = folder.path().join("content");
     fs::write(&file, "content").unwrap();
@@ -210,7 +210,7 @@ fn replays_thousands_of_damaged_logs() {
     if !can_mount(&["mkfs.xfs", "xfs_io", "setfattr"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let image = super::make_of(folder.path(), "log", "-l size=10m", 64);
     let mounted = mount(&image);
     sh(&format!(

@@ -119,7 +119,7 @@ fn made_by_description(name: &str, options: &str, ftype: bool, attributes: bool)
     if !can_mount(&["mkfs.xfs", "xfs_db", "xfs_repair"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let tree = describe(folder.path());
     let description = folder.path().join("description");
     fs::write(&description, &tree.text).unwrap();
@@ -196,7 +196,7 @@ fn version_4_that_ignores_case() {
     if !can_mount(&["mkfs.xfs"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = super::folder();
     let mut tree = describe(folder.path());
     tree.text = tree.text.replace("of-4096 ", "Of-4096-ABC ");
     let description = folder.path().join("description");
