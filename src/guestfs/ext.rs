@@ -53,7 +53,7 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
     }
     let bytes = read_vec(device, superblock::OFFSET, superblock::LENGTH)?;
     let Ok(sb) = Superblock::decode(&bytes) else { return Ok(None) };
-    let size = sb.blocks.checked_mul(sb.block_size() as u64).unwrap_or(u64::MAX);
+    let size = sb.blocks.saturating_mul(sb.block_size() as u64);
     Ok(Some(Recognised { kind: feature::kind(&sb), label: sb.label(), uuid: sb.uuid(), size }))
 }
 

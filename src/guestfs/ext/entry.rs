@@ -85,7 +85,7 @@ impl<'a> Entries<'a> {
         while self.at < self.field.len() {
             let length = record_length(self.field.le16(self.at + 4)?, self.field.len());
             let name_length = usize::from(self.field.u8(self.at + 6)?);
-            if length < 8 + name_length || length < 12 || length % 4 != 0 {
+            if length < 8 + name_length || length < 12 || !length.is_multiple_of(4) {
                 return Err(self.wrong(format!("an entry of {length} bytes for a name of {name_length}")));
             }
             let record = self.field.part(self.at, length)?;

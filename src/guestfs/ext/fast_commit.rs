@@ -9,8 +9,9 @@ use crate::{Error, Fields, Result};
 
 /// Bytes of a tag and the length of its value.
 const TAG: usize = 4;
-/// Bytes of records that are kept.
+/// Bytes of blocks with records, and records, that are read.
 const MAX_BYTES: usize = 64 << 20;
+const MAX_RECORDS: usize = 1 << 19;
 
 const ADD_RANGE: u16 = 1;
 const DEL_RANGE: u16 = 2;
@@ -121,6 +122,11 @@ pub(super) fn read(journal: &mut Journal<'_>, expected: u32, inode_size: usize) 
                     }
                 }
                 PAD => {}
+                _ if committed.len() + waiting.len() >= MAX_RECORDS => {
+                    return Err(Error::Limit(format!(
+                        "the journal has more than {MAX_RECORDS} fast records"
+                    )));
+                }
                 _ => waiting.push(record(tag, value)?),
             }
             sum = crc32c(sum, field.bytes(at, TAG + length)?);

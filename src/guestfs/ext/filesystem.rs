@@ -88,18 +88,23 @@ impl GuestFs for FileSystem {
         }
         let length = inode.size as usize;
         // What has no blocks has its target where they would be named.
-        let own = if inode.attributes == 0 { 0 } else { (self.volume.block_size() / 512) as u64 };
-        let short = length < BLOCK_LENGTH && !inode.has(inode_flag::INLINE_DATA);
-        if short && (inode.sectors <= own || !inode.has(inode_flag::EXTENTS)) {
-            let target = inode.block()[..length].to_vec();
-            return if target.contains(&0) {
-                Err(inode.corrupt("a target with a zero byte"))
-            } else {
-                Ok(target)
-            };
-        }
+        let sb = &self.volume.sb;
+        let own = if inode.attributes == 0 { 0 } else { 1 << (sb.cluster_bits - 9) };
+        let short = if inode.has(inode_flag::INLINE_DATA) {
+            false
+        } else if sb.incompat & feature::incompat::EA_INODE != 0 {
+            length < BLOCK_LENGTH
+        } else {
+            inode.sectors == own
+        };
         let mut target = vec![0; length];
-        self.volume.read_content(&inode, 0, &mut target)?;
+        if !short {
+            self.volume.read_content(&inode, 0, &mut target)?;
+        } else if length < BLOCK_LENGTH {
+            target.copy_from_slice(&inode.block()[..length]);
+        } else {
+            return Err(inode.corrupt(format!("a link to {length} bytes, and no blocks")));
+        }
         if target.contains(&0) {
             return Err(inode.corrupt("a target with a zero byte"));
         }

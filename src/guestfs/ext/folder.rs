@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// How much of a folder is read at once, in bytes.
 const PIECE: u64 = 128 << 10;
+/// Blocks of a folder that are read.
+const MAX_BLOCKS: u64 = 1 << 22;
 /// Positions of entries that a fast commit added: behind all that a folder can have.
 const ADDED: u64 = 1 << 62;
 
@@ -49,14 +51,13 @@ impl Volume {
                 return Ok(());
             }
         }
-        let first = usize::try_from(from.saturating_sub(ADDED)).unwrap_or(usize::MAX);
-        let added = changed.map(|folder| folder.added.as_slice()).unwrap_or_default();
-        for (index, (name, inode, kind)) in added.iter().enumerate().skip(first) {
+        let Some(folder) = changed else { return Ok(()) };
+        for (index, (name, inode, kind)) in folder.added_from(from.saturating_sub(ADDED)) {
             let entry = DirEntry {
                 name,
                 node: node_id(*inode),
                 kind: kind_of(*kind).filter(|_| kinds),
-                next: ADDED + index as u64 + 1,
+                next: ADDED + index + 1,
             };
             if visit(entry).is_break() {
                 break;
@@ -79,15 +80,18 @@ impl Volume {
         let end = dir.size >> bits;
         let mut block = from >> bits;
         // No folder has more blocks than the volume: what maps the same ones again and again ends here.
-        let mut left = self.sb.blocks;
+        let mut left = MAX_BLOCKS.min(self.sb.blocks).min(self.device.size() >> bits);
         while block < end {
             let segment = self.segment(dir, block)?;
             let mut length = segment.length.min(end - block);
-            if let Some(physical) = segment.physical {
+            if segment.physical.is_some() {
                 length = length.min(PIECE >> bits);
-                left = left
-                    .checked_sub(length)
-                    .ok_or_else(|| dir.corrupt("a folder of more blocks than the volume has"))?;
+            }
+            let cost = if segment.physical.is_some() { length } else { 1 };
+            left = left.checked_sub(cost).ok_or_else(|| {
+                dir.corrupt("a folder of more blocks than the volume has, or than are read")
+            })?;
+            if let Some(physical) = segment.physical {
                 let bytes = read_vec(&*self.device, physical << bits, (length as usize) << bits)?;
                 for (index, bytes) in bytes.chunks_exact(1 << bits).enumerate() {
                     let number = block + index as u64;
@@ -178,8 +182,8 @@ impl Volume {
         let any_case = dir.has(inode_flag::CASEFOLD) && self.sb.incompat & incompat::CASEFOLD != 0;
         if !any_case {
             if let Some(folder) = changed {
-                if let Some((_, inode, _)) = folder.added.iter().find(|added| added.0 == name) {
-                    return Ok(*inode);
+                if let Some(inode) = folder.added(name) {
+                    return Ok(inode);
                 }
                 if folder.fresh || folder.removed.contains(name) {
                     return Err(Error::NotFound);

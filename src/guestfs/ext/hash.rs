@@ -121,3 +121,31 @@ fn half_md4(state: &mut [u32; 4], words: &[u32; 8]) {
         *state = state.wrapping_add(value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `debugfs -R 'dx_hash -h NAME -s 12345678-9abc-def0-1234-56789abcdef0 NAME'` of e2fsprogs says, and without
+    /// a seed.
+    #[test]
+    fn hashes_are_those_of_e2fsprogs() {
+        let seed = [0x7856_3412, 0xf0de_bc9a, 0x7856_3412, 0xf0de_bc9a];
+        let names: [&[u8]; 3] = [b"a", b"hello.txt", b"a name that is longer than thirty-two bytes, by some"];
+        let expected = [
+            (0, [[0xe74b_53e2; 2], [0x65a0_5776; 2], [0xbc34_58f4; 2]]),
+            (1, [[0xbd1a_2d4e, 0xd5fa_7d7a], [0x0399_7874, 0xa26e_1d86], [0x089f_211c, 0x0ea4_41a8]]),
+            (2, [[0x42e8_f46e, 0x6d0e_a4c0], [0x46ee_81d0, 0x5107_c3f2], [0xe575_eebc, 0x3d8e_fad6]]),
+        ];
+        for (version, hashes) in expected {
+            let version = Version::new(version, false).unwrap();
+            for (name, [seeded, plain]) in names.iter().zip(hashes) {
+                assert_eq!(hash(version, &[0; 4], name), plain, "{version:?}");
+                assert_eq!(hash(version, &seed, name), seeded, "{version:?}");
+            }
+        }
+        let signed = |unsigned| hash(Version::new(1, unsigned).unwrap(), &[0; 4], b"\xff\xfe");
+        assert_ne!(signed(false), signed(true));
+        assert_eq!(Version::new(6, false), None);
+    }
+}

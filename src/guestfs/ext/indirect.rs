@@ -70,27 +70,24 @@ impl Volume {
         Ok(Segment { length, physical: Some(first.into()) })
     }
 
-    /// The whole mapping of the first `blocks` blocks of a file of either kind, in order, without holes; at most
+    /// The whole mapping of the first `blocks` blocks of a file of either kind that has no holes, in order; at most
     /// `limit` extents.
     ///
     /// # Errors
-    /// As [`segment`](Self::segment), and `Limit`.
+    /// As [`segment`](Self::segment), `Corrupt` for a hole, and `Limit`.
     pub(super) fn rows(&self, inode: &Inode, blocks: u64, limit: usize) -> Result<Vec<Extent>> {
         let mut rows = Vec::new();
         let mut block = 0;
         while block < blocks {
             let segment = self.segment(inode, block)?;
             let length = segment.length.min(blocks - block);
-            if let Some(physical) = segment.physical {
-                let first = u32::try_from(block).map_err(|_| inode.corrupt("it is too long"))?;
-                if rows.len() == limit {
-                    return Err(Error::Limit(format!(
-                        "inode {} has more than {limit} extents",
-                        inode.number
-                    )));
-                }
-                rows.push(Extent { first, length, physical, written: true });
+            let physical =
+                segment.physical.ok_or_else(|| inode.corrupt(format!("block {block} is a hole")))?;
+            let first = u32::try_from(block).map_err(|_| inode.corrupt("it is too long"))?;
+            if rows.len() == limit {
+                return Err(Error::Limit(format!("inode {} has more than {limit} extents", inode.number)));
             }
+            rows.push(Extent { first, length, physical, written: true });
             block += length;
         }
         Ok(rows)

@@ -141,7 +141,10 @@ fn scan(journal: &mut Journal<'_>) -> Result<u32> {
     // Set by a wrong checksum: damage, or something older than this log. The time of the commit block will tell.
     let mut in_doubt = false;
     let mut last_time = 0;
-    for _ in 0..journal.length {
+    // A log that is longer than the journal goes in circles.
+    let mut steps = journal.length;
+    loop {
+        steps = steps.checked_sub(1).ok_or_else(|| damaged("it never ends"))?;
         let bytes = journal.block(at).map_err(damaged)?;
         let Some((kind, of)) = header(bytes)? else { break };
         if of != sequence {
@@ -153,6 +156,7 @@ fn scan(journal: &mut Journal<'_>) -> Result<u32> {
             DESCRIPTOR => {
                 in_doubt |= !has_right_sum(journal, &bytes);
                 let count = tags(journal, &bytes)?.len();
+                steps = u32::try_from(count).ok().and_then(|count| steps.checked_sub(count)).unwrap_or(0);
                 if journal.sums_transactions && !in_doubt && end.is_none() {
                     sum.update(&bytes);
                     for _ in 0..count {

@@ -21,6 +21,8 @@ pub(super) struct Superblock {
     pub first_data_block: u32,
     /// Block size as a power of two: 10 to 16.
     pub block_bits: u32,
+    /// Size of a cluster, the unit of allocation (`bigalloc`), as a power of two; else that of a block.
+    pub cluster_bits: u32,
     pub blocks_per_group: u32,
     pub inodes_per_group: u32,
     pub groups: u32,
@@ -93,6 +95,7 @@ impl Superblock {
             blocks: u64::from(field.le32(4)?) | u64::from(high) << 32,
             first_data_block: field.le32(0x14)?,
             block_bits: 10 + log_block,
+            cluster_bits: 10 + log_block,
             blocks_per_group: field.le32(0x20)?,
             inodes_per_group: field.le32(0x28)?,
             groups: 0,
@@ -140,13 +143,11 @@ impl Superblock {
         {
             return Err(field.corrupt(format!("group descriptors of {} bytes", self.descriptor_size)));
         }
-        let cluster_bits = if self.has(ro_compat::BIGALLOC) {
-            field.le32(0x1c)?.checked_sub(field.le32(0x18)?)
-        } else {
-            Some(0)
-        };
-        let most = cluster_bits.filter(|&bits| bits < 20).map(|bits| 8 * block_size as u64 * (1 << bits));
-        let most = most.ok_or_else(|| field.corrupt("clusters of an impossible size"))?;
+        if self.has(ro_compat::BIGALLOC) {
+            let larger = field.le32(0x1c)?.checked_sub(field.le32(0x18)?).filter(|&bits| bits < 20);
+            self.cluster_bits += larger.ok_or_else(|| field.corrupt("clusters of an impossible size"))?;
+        }
+        let most = (8 * block_size as u64) << (self.cluster_bits - self.block_bits);
         if self.blocks_per_group == 0 || u64::from(self.blocks_per_group) > most {
             return Err(field.corrupt(format!("{} blocks in a group", self.blocks_per_group)));
         }
@@ -249,7 +250,7 @@ pub(super) fn read(device: &dyn ReadAt) -> Result<(Superblock, Option<String>)> 
     for bits in [12, 10, 11, 13, 14, 15, 16] {
         for group in [1u64, 3, 5, 7, 9] {
             let first_data_block = u64::from(bits == 10);
-            let offset = (first_data_block + (group * 8 << bits)) << bits;
+            let offset = (first_data_block + ((group * 8) << bits)) << bits;
             if offset + LENGTH as u64 > device.size() {
                 break;
             }
