@@ -1,6 +1,7 @@
 //! What a range holds that is no layer: a file system, swap space, something that is refused by name.
 
 use crate::device::{Device, ReadAt};
+use crate::foreign::{self, Foreign};
 use crate::fs::Recognised;
 use crate::layers::bitlocker;
 use crate::volume::Content;
@@ -33,6 +34,10 @@ const READERS: &[Reader] = &[
         open: |devices, options| crate::xfs::open(only(devices)?, options),
     },
     Reader {
+        recognise: crate::ext::recognise,
+        open: |devices, options| crate::ext::open(only(devices)?, options),
+    },
+    Reader {
         recognise: crate::iso9660::recognise,
         open: |devices, options| crate::iso9660::open(only(devices)?, options),
     },
@@ -59,7 +64,16 @@ pub fn content(device: &dyn ReadAt) -> Result<Content> {
             Err(error) => return Ok(Content::Damaged(error.to_string())),
         }
     }
-    Ok(Content::Unknown)
+    let foreign = match foreign::recognise(device) {
+        Err(Error::Io { offset, source }) => return Err(Error::Io { offset, source }),
+        // What can't be told has no name.
+        found => found.unwrap_or(None),
+    };
+    Ok(match foreign {
+        None => Content::Unknown,
+        Some(Foreign { is_swap: true, label, uuid, .. }) => Content::Swap { label, uuid },
+        Some(Foreign { kind, .. }) => Content::Refused(kind.to_owned()),
+    })
 }
 
 /// Opens what [`content`] recognised, with the same reader.

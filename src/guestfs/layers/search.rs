@@ -242,7 +242,11 @@ impl<'a> Search<'a> {
         if let Some(label) = lvm::read(candidate.device.as_ref())? {
             match label {
                 Ok(label) => {
-                    self.settle(candidate, Content::Member("a physical volume of LVM".into()));
+                    let what = match &label.damaged {
+                        Some(reason) if label.groups.is_empty() => format!("a physical volume of LVM: {reason}"),
+                        _ => "a physical volume of LVM".into(),
+                    };
+                    self.settle(candidate, Content::Member(what));
                     self.physical.push(lvm::Physical {
                         id: candidate.id.clone(),
                         device: candidate.device.clone(),

@@ -134,8 +134,13 @@ impl<'a> Group<'a> {
             }
         }
         let refused = self.refused();
-        let visible = self.metadata.logical.iter().filter(|l| l.visible && !hidden.contains(l.name.as_str()));
-        visible
+        // A snapshot is the volume with its changed chunks, which LVM itself hides behind one without a name.
+        let is_shown = |logical: &&LogicalVolume| {
+            let name = logical.name.as_str();
+            (logical.visible || snapshots.contains_key(name)) && !hidden.contains(name)
+        };
+        let shown = self.metadata.logical.iter().filter(is_shown);
+        shown
             .map(|logical| {
                 let extents = logical.segments.iter().fold(0u64, |sum, s| sum.saturating_add(s.extents));
                 let refused = refused.clone().or_else(|| snapshots.get(logical.name.as_str()).cloned());
