@@ -260,6 +260,9 @@ mod tests {
         let (empty, node) = file(0, vec![]);
         assert_eq!(hash(&*empty, node).unwrap(), blake3::hash(b""));
         assert!(matches!(FileReader::new(empty.clone(), empty.root()), Err(Error::IsADirectory)));
+        let mut fs = Memory::new("ext4");
+        let device = fs.put("/dev/null", Body::Other(FileKind::CharDevice));
+        assert!(matches!(FileReader::new(Arc::new(fs), device), Err(Error::Unsupported(_))));
     }
 
     #[test]

@@ -66,8 +66,11 @@ fn dots_and_links_never_lead_above_the_root() {
     fs.symlink("/proc-trick", "/proc/self/root/etc/passwd");
     fs.symlink("/dangling", "/nowhere/else");
     fs.dir("/a/c");
+    fs.put("/dev/null", Body::Other(FileKind::CharDevice));
     let tree = single(fs);
     for (path, expected) in [
+        ("/dev/null", "/dev/null"),
+        ("/dev/null/x", "/dev/null: not a folder"),
         ("/../../..", "/"),
         ("..", "/"),
         ("", "/"),

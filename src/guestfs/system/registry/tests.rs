@@ -54,7 +54,7 @@ impl Made {
         // The first 32 bytes are the header of the bin.
         let mut maker = Maker { cells: vec![0; 32], lists };
         let root = maker.key(self);
-        while maker.cells.len() % 4096 != 0 {
+        while !maker.cells.len().is_multiple_of(4096) {
             maker.cells.push(0);
         }
         let size = maker.cells.len() as u32;
