@@ -14,11 +14,13 @@
 //!   (`\a`) is shown from its folder (`../a`), so that it leads to the same file wherever the volume stands. The links of
 //!   Linux (WSL) and Interix and their devices are shown as what they mean. Interix' pipes and sockets, which are system
 //!   files of no or one byte, are shown as files: Windows has many such files that are none.
-//! - A reparse point whose content a driver makes (WOF, deduplication, cloud placeholders …) is listed with its size;
-//!   reading it is refused by the driver's name. A folder of OneDrive lists what is in it on the disk.
+//! - Files that the Windows Overlay Filter compressed (CompactOS, `compact /exe`) are read, by [`wof`].
+//! - Any other reparse point whose content a driver makes (deduplication, cloud placeholders, WIMBoot …) is listed with its
+//!   size; reading it is refused by the driver's name. A folder of OneDrive lists what is in it on the disk.
+//! - A volume of a Windows that sleeps (hibernation, fast start) is shown with a warning, as ntfs-3g mounts it to be read.
 //! - Owners and permissions are security descriptors, and are not shown.
 //!
-//! Not here: BitLocker (another signature: not recognised as NTFS), the content of WOF-compressed files, EFS.
+//! Not here: BitLocker (another signature: not recognised as NTFS), the content of files that EFS encrypted.
 
 mod boot;
 mod file;
@@ -36,6 +38,7 @@ mod stream;
 mod time;
 mod tree;
 mod volume;
+mod wof;
 
 use crate::device::{Device, ReadAt, read_vec};
 use crate::{Error, Fields, FsInfo, GuestFs, OpenOptions, Recognised, Result};

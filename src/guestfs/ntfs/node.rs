@@ -5,6 +5,7 @@ use super::name::{to_bytes, units};
 use super::record::{kind, split};
 use super::reparse::{self, Reparse};
 use super::volume::{Volume, number};
+use super::wof::Method;
 use crate::{Error, Fields, FileKind, Result};
 
 /// The deepest folder that a link from the root is resolved for.
@@ -23,6 +24,8 @@ pub enum Nature {
     Link(Vec<u8>),
     /// A character or block device, a pipe, a socket; the numbers of a device.
     Special(FileKind, Option<(u32, u32)>),
+    /// A file that the Windows Overlay Filter compressed.
+    Compressed(Method),
     /// A file or folder whose content is made by a driver, which is named.
     Refused(FileKind, String),
 }
@@ -32,7 +35,7 @@ impl Nature {
     pub fn kind(&self) -> FileKind {
         match self {
             Nature::Directory => FileKind::Directory,
-            Nature::File => FileKind::File,
+            Nature::File | Nature::Compressed(_) => FileKind::File,
             Nature::Link(_) => FileKind::Symlink,
             Nature::Special(kind, _) | Nature::Refused(kind, _) => *kind,
         }
@@ -59,6 +62,14 @@ impl Volume {
                 Reparse::BlockDevice => {
                     Nature::Special(FileKind::BlockDevice, Some(self.device_numbers(file)?))
                 }
+                Reparse::Compressed(method) if !file.directory => match file.find(kind::DATA, &[]) {
+                    // Data of its own would be newer than what is compressed.
+                    Some((_, data)) if !data.content.is_hole() => {
+                        Nature::Refused(plain, "WOF compression of a file with data of its own".into())
+                    }
+                    _ => Nature::Compressed(method),
+                },
+                Reparse::Compressed(_) => Nature::Refused(plain, "WOF compression of a folder".into()),
                 Reparse::Cloud if file.directory => Nature::Directory,
                 Reparse::Cloud => Nature::Refused(plain, "a cloud placeholder (OneDrive)".into()),
                 Reparse::Filtered(by) => Nature::Refused(plain, by),

@@ -4,6 +4,7 @@
 //! them.
 
 use super::name::{to_bytes, units};
+use super::wof::Method;
 use crate::{Error, Fields, Result};
 
 /// The most bytes of a reparse point that are read: Windows allows 16 KiB.
@@ -28,6 +29,8 @@ pub enum Reparse {
     BlockDevice,
     /// A placeholder of a cloud: a folder of it holds what it lists, a file of it does not hold its content.
     Cloud,
+    /// Compressed by the Windows Overlay Filter.
+    Compressed(Method),
     /// What a folder lists, or a file holds, is made by a driver. Names it.
     Filtered(String),
 }
@@ -59,7 +62,7 @@ pub fn parse(bytes: &[u8]) -> Result<Reparse> {
         0x8000_0024 => Reparse::Fifo,
         0x8000_0025 => Reparse::CharDevice,
         0x8000_0026 => Reparse::BlockDevice,
-        0x8000_0017 => Reparse::Filtered(wof(&data)),
+        0x8000_0017 => wof(&data),
         _ if tag & 0xffff_0fff == 0x9000_001a || tag == 0x8000_0021 => Reparse::Cloud,
         _ => Reparse::Filtered(other(tag)),
     })
@@ -107,18 +110,14 @@ pub fn checked(target: Vec<u8>) -> Result<Vec<u8>> {
     Ok(target)
 }
 
-/// Which compression of the Windows Overlay Filter.
-fn wof(data: &Fields<'_>) -> String {
-    let provider = data.le32(4).unwrap_or(0);
-    let method = match (provider, data.le32(12).unwrap_or(u32::MAX)) {
-        (1, _) => "a file inside of a WIM archive",
-        (2, 0) => "XPRESS4K",
-        (2, 1) => "LZX",
-        (2, 2) => "XPRESS8K",
-        (2, 3) => "XPRESS16K",
-        _ => "unknown",
-    };
-    format!("WOF compression ({method})")
+/// What the Windows Overlay Filter makes of it.
+fn wof(data: &Fields<'_>) -> Reparse {
+    let (provider, number) = (data.le32(4).unwrap_or(0), data.le32(12).unwrap_or(u32::MAX));
+    match Method::new(number).filter(|_| provider == 2) {
+        Some(method) => Reparse::Compressed(method),
+        None if provider == 1 => Reparse::Filtered("WOF compression (a file inside of a WIM archive)".into()),
+        None => Reparse::Filtered("WOF compression of an unknown method".into()),
+    }
 }
 
 fn other(tag: u32) -> String {
@@ -215,7 +214,9 @@ mod tests {
             parse(&point).unwrap()
         };
         let wof = tagged(0x8000_0017, &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
-        assert_eq!(wof, Reparse::Filtered("WOF compression (LZX)".into()));
+        assert_eq!(wof, Reparse::Compressed(Method::Lzx));
+        let Reparse::Filtered(name) = tagged(0x8000_0017, &[1, 0, 0, 0, 1, 0, 0, 0]) else { panic!() };
+        assert!(name.contains("WIM archive"), "{name}");
         let Reparse::Filtered(name) = tagged(0x8000_0013, &[]) else { panic!() };
         assert!(name.contains("deduplication"), "{name}");
         assert_eq!(tagged(0x9000_601a, &[]), Reparse::Cloud);

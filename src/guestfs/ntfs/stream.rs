@@ -94,6 +94,14 @@ impl Content {
         }
     }
 
+    /// Whether none of its bytes lies anywhere.
+    pub fn is_hole(&self) -> bool {
+        match self {
+            Content::Resident(bytes) => bytes.is_empty(),
+            Content::Clusters(stream) => stream.runs.allocated(0, stream.runs.clusters()) == 0,
+        }
+    }
+
     /// Bytes that are taken for it on the disk.
     pub fn allocated(&self) -> u64 {
         match self {

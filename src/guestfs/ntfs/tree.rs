@@ -7,8 +7,10 @@ use super::node::Nature;
 use super::record::{kind, split};
 use super::time::timestamp;
 use super::volume::{Volume, number};
+use super::wof::{self, Method};
 use crate::{
-    Cache, DirEntry, Error, FileKind, FsInfo, GuestFs, MAX_XATTR, NodeId, Result, Run, Stat, Timestamp, Xattr,
+    Cache, DirEntry, Error, FileKind, FsInfo, GuestFs, MAX_XATTR, NodeId, Place, Result, Run, Stat,
+    Timestamp, Xattr,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -112,13 +114,14 @@ impl Tree {
         }
     }
 
-    /// The content of a node that has some, for reading.
-    fn readable(&self, node: NodeId, file: &File) -> Result<()> {
+    /// Whether a node has content; how it is compressed, where that is by the Windows Overlay Filter.
+    fn readable(&self, node: NodeId, file: &File) -> Result<Option<Method>> {
         if node.tree != 0 {
-            return Ok(());
+            return Ok(None);
         }
         match self.volume.nature(file)? {
-            Nature::File => Ok(()),
+            Nature::File => Ok(None),
+            Nature::Compressed(method) => Ok(Some(method)),
             Nature::Directory | Nature::Refused(FileKind::Directory, _) => Err(Error::IsADirectory),
             Nature::Refused(_, by) => Err(Error::Unsupported(by)),
             Nature::Link(_) | Nature::Special(..) => {
@@ -214,7 +217,7 @@ impl GuestFs for Tree {
             Nature::Directory => {
                 Index::new(&self.volume, &file).map(|index| index.size()).unwrap_or_default()
             }
-            Nature::File | Nature::Special(..) | Nature::Refused(..) => {
+            Nature::File | Nature::Compressed(_) | Nature::Special(..) | Nature::Refused(..) => {
                 content.map_or((0, 0), |content| (content.size(), content.allocated()))
             }
         };
@@ -253,7 +256,9 @@ impl GuestFs for Tree {
 
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let file = self.file(node)?;
-        self.readable(node, &file)?;
+        if let Some(method) = self.readable(node, &file)? {
+            return self.volume.read_wof(&file, method, offset, buf);
+        }
         match self.stream(node, &file)? {
             Some((index, one)) => self.volume.read((file.number, index), &one.content, offset, buf),
             None => Ok(0),
@@ -262,7 +267,11 @@ impl GuestFs for Tree {
 
     fn map(&self, node: NodeId, offset: u64) -> Result<Option<Run>> {
         let file = self.file(node)?;
-        self.readable(node, &file)?;
+        if self.readable(node, &file)?.is_some() {
+            let size = self.stream(node, &file)?.map_or(0, |(_, one)| one.content.size());
+            let left = size.checked_sub(offset).filter(|&left| left > 0);
+            return Ok(left.map(|length| Run { length, place: Place::Inside }));
+        }
         self.stream(node, &file)?.map_or(Ok(None), |(_, one)| self.volume.map(&one.content, offset))
     }
 
@@ -274,7 +283,9 @@ impl GuestFs for Tree {
         }
         let (mut all, mut held) = (Vec::new(), 0);
         // What a filter keeps in a stream of its own is the content that it would show.
-        let own = |one: &Attribute| matches!(nature, Nature::Refused(..)) && one.name == wof_stream();
+        let own = |one: &Attribute| {
+            matches!(nature, Nature::Compressed(_) | Nature::Refused(..)) && one.name == wof::name()
+        };
         for (index, one) in streams(&file).filter(|(_, one)| !own(one)) {
             if one.content.size() > MAX_XATTR as u64 {
                 continue;
@@ -296,9 +307,4 @@ impl GuestFs for Tree {
         }
         Ok(all)
     }
-}
-
-/// The stream in which the Windows Overlay Filter keeps compressed content.
-fn wof_stream() -> Vec<u16> {
-    "WofCompressedData".encode_utf16().collect()
 }

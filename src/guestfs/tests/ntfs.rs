@@ -13,6 +13,7 @@ use tempfile::TempDir;
 mod hostile;
 mod log;
 mod logfile;
+mod wof;
 
 const PROGRAMS: [&str; 2] = ["mkntfs", "ntfs-3g"];
 
@@ -485,7 +486,7 @@ fn content_that_a_driver_makes_is_refused_by_its_name() {
     }
     let image = Image::new("60M", "");
     let cases = [
-        ("wof", 0x8000_0017, &[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0][..], "WOF compression (LZX)"),
+        ("wof", 0x8000_0017, &[1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0][..], "inside of a WIM archive"),
         ("dedup", 0x8000_0013, &[0; 8], "deduplication"),
         ("cloud", 0x9000_601a, &[0; 8], "cloud placeholder"),
         ("hsm", 0xc000_0004, &[0; 8], "hierarchical storage"),
