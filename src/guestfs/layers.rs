@@ -25,6 +25,7 @@ mod pool;
 mod probe;
 mod search;
 
+use crate::btrfs::Btrfs;
 use crate::volume::{Content, Disk, Volume};
 use crate::{Error, GuestFs, OpenOptions, Result};
 use std::fmt;
@@ -89,6 +90,18 @@ impl Inventory {
     pub fn open(&self, id: &str, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
         let volume = self.file_system(id)?;
         probe::open(&volume.devices, options)
+    }
+
+    /// Opens the btrfs of the volume `id` with what only a btrfs has: its subvolumes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Unsupported`] where it holds another file system.
+    pub fn open_btrfs(&self, id: &str, options: &OpenOptions) -> Result<Arc<Btrfs>> {
+        let volume = self.file_system(id)?;
+        match &volume.content {
+            Content::FileSystem(found) if found.kind == "btrfs" => Btrfs::open(volume.devices.clone(), options),
+            _ => Err(Error::unsupported(format!("{id} holds no btrfs: a subvolume of it"))),
+        }
     }
 
     /// The volume `id`, if it holds a file system.

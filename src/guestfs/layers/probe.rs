@@ -37,6 +37,7 @@ const READERS: &[Reader] = &[
         recognise: crate::ext::recognise,
         open: |devices, options| crate::ext::open(only(devices)?, options),
     },
+    Reader { recognise: crate::btrfs::recognise, open: crate::btrfs::open },
     Reader {
         recognise: crate::iso9660::recognise,
         open: |devices, options| crate::iso9660::open(only(devices)?, options),

@@ -8,6 +8,7 @@ mod lvm;
 mod md;
 mod nested;
 mod partitions;
+mod pool;
 
 use guestfs::layers::{self, Inventory, LayerOptions};
 use guestfs::{Content, Device, Disk, FileDevice, MemoryDevice, Volume};
