@@ -22,11 +22,18 @@ impl Opened {
     /// # Errors
     /// [`Error::Corrupt`] where a device has no superblock, or one of another file system; [`Error::Unsupported`].
     pub fn new(devices: Vec<Device>) -> Result<Self> {
-        let mut read: Vec<(Superblock, Device)> = Vec::new();
+        let mut all: Vec<(Superblock, Device)> = Vec::new();
         for (index, device) in devices.into_iter().enumerate() {
             let found = Superblock::read(device.as_ref())?.ok_or_else(|| {
                 Error::corrupt(format!("device {} of the btrfs", index + 1), "it has no superblock")
             })?;
+            if all.first().is_some_and(|(first, _)| first.fsid != found.fsid) {
+                return Err(Error::corrupt("the btrfs", "its devices belong to different file systems"));
+            }
+            all.push((found, device));
+        }
+        let mut read: Vec<(Superblock, Device)> = Vec::new();
+        for (found, device) in all {
             match read.iter_mut().find(|(other, _)| other.device_id == found.device_id) {
                 // The same device twice: the newer one counts.
                 Some(other) if other.0.generation < found.generation => *other = (found, device),
@@ -45,9 +52,6 @@ impl Opened {
         let mut warnings = Vec::new();
         let mut members = Vec::new();
         for (found, device) in read {
-            if found.fsid != superblock.fsid {
-                return Err(Error::corrupt("the btrfs", "its devices belong to different file systems"));
-            }
             if found.copy != 0 {
                 warnings.push(format!(
                     "the first superblock of device {} is damaged and a copy was used: what fsync wrote last may be missing",

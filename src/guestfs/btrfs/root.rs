@@ -18,8 +18,6 @@ const DEAD: u64 = 1 << 48;
 #[derive(Debug, Clone)]
 pub struct Root {
     pub pointer: Pointer,
-    /// The number of its root folder.
-    pub dir: u64,
     pub read_only: bool,
     pub dead: bool,
     pub uuid: Option<[u8; 16]>,
@@ -65,7 +63,6 @@ impl Root {
         };
         Ok(Root {
             pointer: Pointer { logical: fields.le64(176)?, level, generation },
-            dir: fields.le64(168)?,
             read_only: flags & READ_ONLY != 0,
             dead: flags & DEAD != 0 || fields.le32(216)? == 0,
             uuid: id(247)?,

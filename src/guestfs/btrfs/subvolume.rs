@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// How many subvolumes are listed at most.
-const MAX_SUBVOLUMES: usize = 1 << 20;
+const MAX_SUBVOLUMES: usize = 1 << 17;
 
 /// How deep subvolumes and the folders in one may lie.
 const MAX_DEPTH: usize = 4096;
@@ -43,7 +43,7 @@ impl Btrfs {
     /// All subvolumes and snapshots, by their numbers; those that are being deleted are left out.
     ///
     /// # Errors
-    /// Why the trees can't be read; [`Error::Limit`] for more than a million.
+    /// Why the trees can't be read; [`Error::Limit`] for more than 131,072.
     pub fn subvolumes(&self) -> Result<Vec<Subvolume>> {
         let mut found: Vec<(u64, Root)> = Vec::new();
         let roots = self.roots();
@@ -111,7 +111,7 @@ impl Btrfs {
     /// # Errors
     /// [`Error::NotFound`] where there is no such subvolume; why it can't be read.
     pub fn subvolume_root(&self, id: u64) -> Result<NodeId> {
-        let node = NodeId { tree: id, inode: self.root_of(id)?.dir };
+        let node = NodeId { tree: id, inode: FIRST_FREE };
         let there = self.tree(id)?.get(Key::new(node.inode, INODE_ITEM, 0))?.is_some();
         if there { Ok(node) } else { Err(Error::NotFound) }
     }

@@ -16,7 +16,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The bit of [`NodeId::inode`] for a folder that stands where a subvolume was when this snapshot was taken. The kernel
-/// shows it empty, with the owner and times of the folder that it is in, whose number is in the other bits.
+/// shows it empty, with the owner of the folder that it is in, whose number is in the other bits, and with the time
+/// of the look, for which that folder's times stand here.
 pub const EMPTY: u64 = 1 << 63;
 
 /// A btrfs, with all of its subvolumes.
@@ -85,7 +86,12 @@ impl Btrfs {
             inodes: Cache::new(options.cache_bytes / 16),
             blocks,
         };
-        fs.root_of(default)?;
+        fs.root_of(default).map_err(|error| match error {
+            Error::NotFound => {
+                Error::corrupt("the tree of trees", format!("the default subvolume {default} is not in it"))
+            }
+            other => other,
+        })?;
         Ok(Arc::new(fs))
     }
 
@@ -156,7 +162,7 @@ impl Btrfs {
             None => false,
         };
         if here {
-            Ok(NodeId { tree: object, inode: self.root_of(object)?.dir })
+            Ok(NodeId { tree: object, inode: FIRST_FREE })
         } else {
             Ok(NodeId { tree: dir.tree, inode: EMPTY | dir.inode })
         }

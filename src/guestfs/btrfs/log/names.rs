@@ -140,10 +140,7 @@ impl Replay<'_> {
         if matches == [true, true] || self.is_reference_logged(inode, dir, &logged.name)? || !exists {
             return Ok(());
         }
-        if self.by_name(dir, &logged.name)?.is_some()
-            || self.tree().get(Key::new(dir, DIR_INDEX, index))?.is_some()
-            || self.has_reference(inode, dir, &logged.name)?
-        {
+        if self.by_name(dir, &logged.name)?.is_some() || self.has_reference(inode, dir, &logged.name)? {
             return Ok(());
         }
         self.link(dir, inode, &logged.name, index, true)?;

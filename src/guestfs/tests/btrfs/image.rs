@@ -102,9 +102,14 @@ impl Image {
     /// Everything of it must be as the kernel shows it.
     #[track_caller]
     pub fn assert_same(&self) -> Count {
+        self.assert_same_but(Compared { accessed: true, ..Compared::default() })
+    }
+
+    #[track_caller]
+    pub fn assert_same_but(&self, what: Compared) -> Count {
         let (fs, device) = self.open();
         let mounted = self.mount("ro,noatime");
-        compare::assert_same(&*fs, &*device, &mounted.at, Compared { accessed: true, ..Compared::default() })
+        compare::assert_same(&*fs, &*device, &mounted.at, what)
     }
 
     /// A copy of it as it is now, mounted or not.
