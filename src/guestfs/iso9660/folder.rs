@@ -6,7 +6,7 @@ use crate::pages::Pages;
 use crate::{Error, Result};
 
 /// The most bytes of a folder.
-const MAX_FOLDER: u64 = 256 << 20;
+const MAX_FOLDER: u64 = 64 << 20;
 
 /// The most pieces of one file: some TiB.
 const MAX_PIECES: usize = 4096;

@@ -8,7 +8,7 @@ use crate::{Error, Fields, Result};
 const MAX_AREAS: usize = 32;
 
 /// The largest continuation area, in bytes.
-const MAX_AREA: u32 = 32768;
+const MAX_AREA: u32 = 4096;
 
 /// Calls `visit` with every entry of a record: its signature and all of it, header included.
 ///
