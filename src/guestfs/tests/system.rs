@@ -3,6 +3,7 @@
 
 mod hives;
 mod linux;
+mod subvolumes;
 mod windows;
 
 use guestfs::layers::{Inventory, LayerOptions, discover};

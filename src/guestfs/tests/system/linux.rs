@@ -22,11 +22,11 @@ mkfs.vfat -i ABCD1234 efi >/dev/null
 mmd -i efi ::/EFI ::/EFI/debian; echo grub > grub; mcopy -i efi grub ::/EFI/debian/grubx64.efi
 mkfs.xfs -q -m uuid=11111111-1111-1111-1111-111111111111 -L BOOT boot
 case $2 in
-    xfs) mkfs.xfs -q -m uuid=22222222-2222-2222-2222-222222222222 root ;;
-    ext4) mkfs.ext4 -q -U 22222222-2222-2222-2222-222222222222 root ;;
+    xfs) mkfs.xfs -q -m uuid=22222222-2222-2222-2222-222222222222 root; root=loop,nouuid ;;
+    ext4) mkfs.ext4 -q -U 22222222-2222-2222-2222-222222222222 root; root=loop ;;
 esac
 mkfs.xfs -q -m uuid=33333333-3333-3333-3333-333333333333 disk1
-mkdir -p t; mount -o loop root t
+mkdir -p t; mount -o $root root t
 mkdir -p t/etc t/usr/lib t/usr/bin t/home/me t/boot/under t/srv t/var/lib t/proc
 ln -s ../usr/lib/os-release t/etc/os-release
 echo 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"' > t/usr/lib/os-release
@@ -46,8 +46,8 @@ UUID=44444444-4444-4444-4444-444444444444 /gone xfs defaults 0 2
 /dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0
 FSTAB
 umount t
-mount -o loop boot t; mkdir t/efi; echo kernel > t/vmlinuz; ln -s vmlinuz t/link; umount t
-mount -o loop disk1 t; mkdir -p t/www/deep; echo index > t/www/index.php; ln -s /etc/hostname t/www/deep/abs; umount t
+mount -o loop,nouuid boot t; mkdir t/efi; echo kernel > t/vmlinuz; ln -s vmlinuz t/link; umount t
+mount -o loop,nouuid disk1 t; mkdir -p t/www/deep; echo index > t/www/index.php; ln -s /etc/hostname t/www/deep/abs; umount t
 part=$(losetup -f --show pv)
 trap 'losetup -d $part' EXIT
 lvm="--driverloaded n --devices $part --nolocking"
@@ -57,13 +57,15 @@ put efi 1; put boot 33; put pv 333; put root 334
 "#;
 
 /// The same volumes, mounted where the fstab has them; the EFI partition stays out, where the kernel has no vfat.
-fn mounted(folder: &Path) -> Vec<Mounted> {
+/// The kernel mounts no two XFS of one UUID, which tests beside this one have, unless it is told to.
+fn mounted(folder: &Path, root: &str) -> Vec<Mounted> {
     let at = folder.join("truth");
     fs::create_dir_all(&at).unwrap();
     let mut mounted = Vec::new();
-    for (image, point) in [("root", ""), ("boot", "boot"), ("disk1", "srv")] {
+    for (image, point, kind) in [("root", "", root), ("boot", "boot", "xfs"), ("disk1", "srv", "xfs")] {
         let point = at.join(point);
-        sh(&format!("mount -o loop,ro '{}' '{}'", folder.join(image).display(), point.display()));
+        let options = if kind == "xfs" { "loop,ro,nouuid" } else { "loop,ro" };
+        sh(&format!("mount -o {options} '{}' '{}'", folder.join(image).display(), point.display()));
         mounted.insert(0, Mounted(point));
     }
     mounted
@@ -161,7 +163,7 @@ fn stands_as_its_fstab_has_it(root: &str) {
     }
     assert!(!all.contains(&"/boot/under".to_owned()), "it is covered");
     let truth = folder.path().join("truth");
-    let mounted = mounted(folder.path());
+    let mounted = mounted(folder.path(), root);
     let listed = sh(&format!("cd '{}' && find . | wc -l", truth.display()));
     let ours =
         all.iter().filter(|path| !path.starts_with("/boot/efi/") && !path.starts_with("/var/lib/my www"));
