@@ -117,16 +117,11 @@ impl Data {
                 return Err(Error::corrupt("the checksum tree", format!("an item begins at {}", key.offset)));
             }
             let skipped = usize::try_from((first - key.offset) / sector).unwrap_or(usize::MAX);
-            let mut index = usize::try_from((first - logical) / sector).unwrap_or(usize::MAX);
-            for sum in item.chunks_exact(length).skip(skipped) {
-                let Some(slot) =
-                    sums.get_mut(index.saturating_mul(length)..).and_then(|sums| sums.get_mut(..length))
-                else {
-                    break;
-                };
+            let start = usize::try_from((first - logical) / sector).unwrap_or(usize::MAX).min(count);
+            let slots = sums[start * length..].chunks_exact_mut(length).zip(&mut known[start..]);
+            for ((slot, known), sum) in slots.zip(item.chunks_exact(length).skip(skipped)) {
                 slot.copy_from_slice(sum);
-                known[index] = true;
-                index += 1;
+                *known = true;
             }
             Ok(ControlFlow::Continue(()))
         })?;

@@ -4,9 +4,6 @@
 
 use crate::{Error, Fields, FileKind, Result, Stat, Timestamp};
 
-/// Bytes of an inode item.
-pub const LENGTH: usize = 160;
-
 /// Its data has no checksums.
 const NO_DATA_SUM: u64 = 1;
 

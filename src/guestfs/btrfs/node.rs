@@ -26,13 +26,6 @@ pub enum Owner {
     Subvolume,
 }
 
-impl Owner {
-    /// The owner of the blocks of a tree.
-    pub fn of(tree: u64) -> Self {
-        if is_subvolume(tree) { Owner::Subvolume } else { Owner::Tree(tree) }
-    }
-}
-
 /// What whoever points to a block says of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
