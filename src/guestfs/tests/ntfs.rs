@@ -102,7 +102,15 @@ fn is_mounted(at: &Path) -> bool {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.at).status();
+        // Something that a script left behind may be in it for a moment.
+        for _ in 0..100 {
+            if Command::new("umount").arg(&self.at).status().is_ok_and(|status| status.success()) {
+                let _ = self.process.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
@@ -651,4 +659,34 @@ fn encrypted_files_are_named_as_such() {
     assert!(fs.stat(secret).unwrap().size > 4000);
     assert!(matches!(fs.read_at(secret, 0, &mut [0; 16]), Err(Error::Encrypted(_))));
     assert!(matches!(fs.map(secret, 0), Err(Error::Encrypted(_))));
+}
+
+#[test]
+fn a_copy_of_a_volume_that_is_written_holds_what_was_synced() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("100M", "");
+    let copy = image.folder.path().join("copy.img");
+    let mounted = Served::new(&image, "");
+    let at = mounted.at.display();
+    sh(&format!(
+        "cd {at}; mkdir kept; for n in $(seq 300); do seq $n 400 > kept/$n; done; head -c 3000000 /dev/urandom > kept/large; sync
+         cp -a kept {}
+         (for n in $(seq 2000); do seq $n 900 > moving$n; [ $((n % 3)) = 0 ] && rm moving$((n / 2)); done) > /dev/null 2>&1 & load=$!
+         sleep 0.3; cp --sparse=always {} {}; kill $load; wait $load || true",
+        image.folder.path().join("truth").display(),
+        image.path.display(),
+        copy.display()
+    ));
+    drop(mounted);
+    let fs = ntfs::open(Arc::new(FileDevice::open(&copy).unwrap()), &OpenOptions::default()).unwrap();
+    crate::hostile::walk(&*fs);
+    let kept = node(&*fs, "kept");
+    let names = compare::entries(&*fs, kept).unwrap();
+    assert_eq!(names.len(), 301);
+    for (name, (node, _)) in names {
+        let truth = image.folder.path().join("truth").join(String::from_utf8(name).unwrap());
+        assert!(content(&*fs, node) == fs::read(&truth).unwrap(), "{}", truth.display());
+    }
 }

@@ -87,6 +87,17 @@ seq 4000 > d/packed; head -c 30000 /dev/urandom > d/stored; truncate -s 300000 d
 ln -s d link; setfattr -n user.a -v b d; ln d/packed d/e/again
 "#,
     );
+    // What the Windows Overlay Filter would have compressed, of noise.
+    let lzx = reparse(0x8000_0017, &[1u32, 2, 1, 1].map(u32::to_le_bytes).concat());
+    let xpress = reparse(0x8000_0017, &[1u32, 2, 1, 0].map(u32::to_le_bytes).concat());
+    image.fill(
+        "streams_interface=windows",
+        &format!(
+            "for file in lzx xpress; do truncate -s 40000 $file; (printf '\\50\\0\\0\\0'; head -c 9000 /dev/urandom) > $file:WofCompressedData; done
+             setfattr -h -n system.ntfs_reparse_data -v {lzx} lzx
+             setfattr -h -n system.ntfs_reparse_data -v {xpress} xpress"
+        ),
+    );
     let whole = Arc::new(fs::read(&image.path).unwrap());
     let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 512;
     // The records of the table and of the index blocks, whose update sequences are left alone mostly, so that what is
