@@ -32,8 +32,8 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroize;
 
-/// How many layers may lie on each other: disk, partition, array, volume group, container… Eight is more than any
-/// machine that boots has.
+/// How many layers may lie on each other: partition, array, volume group, container… Six are more than any machine
+/// that boots has.
 pub const MAX_DEPTH: usize = 12;
 
 /// How many volumes are listed at most.

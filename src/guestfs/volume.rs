@@ -23,7 +23,8 @@ pub struct Volume {
     pub id: String,
     /// Bytes.
     pub size: u64,
-    /// The partition table's entry, where it is a partition.
+    /// The partition table's entry, where it is a partition of a disk; a partition inside of something else (a logical
+    /// volume, an array, a container) has none, because a guest knows it by no `sda1`.
     pub partition: Option<Partition>,
     /// Names of the group and the volume, where it is a logical volume.
     pub logical: Option<(String, String)>,

@@ -29,6 +29,9 @@ enum Unusable {
     Damaged(String),
 }
 
+/// What a header gives: its entries; or why it can't be used, with the place of the other header where that is known.
+type Header = std::result::Result<Vec<Entry>, (Unusable, Option<u64>)>;
+
 /// Reads the table in sectors of 512 and 4096 bytes, the primary header first, then the backup in the last sector.
 /// `protective` tells that the MBR says that there is one.
 ///
@@ -66,13 +69,8 @@ fn table(entries: Vec<Entry>, doubtful: bool) -> Table {
     Table { kind: "GPT", entries, doubtful }
 }
 
-/// The entries that the header in sector `lba` describes; or why it can't be used, with the place of the other header
-/// where at least that is known.
-fn header(
-    device: &dyn ReadAt,
-    sector: u64,
-    lba: u64,
-) -> Result<std::result::Result<Vec<Entry>, (Unusable, Option<u64>)>> {
+/// The header in sector `lba`, and the entries that it describes.
+fn header(device: &dyn ReadAt, sector: u64, lba: u64) -> Result<Header> {
     let damaged = |reason: &str, other| Ok(Err((Unusable::Damaged(reason.into()), other)));
     let sectors = device.size() / sector;
     if lba >= sectors {

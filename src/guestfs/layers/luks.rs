@@ -29,27 +29,29 @@ pub enum Container {
     Refused(&'static str, String),
 }
 
+/// Whether a container begins on the device.
+///
+/// # Errors
+/// Those of the reader below.
+pub fn begins(device: &dyn ReadAt) -> Result<bool> {
+    Ok(device.size() >= 4096 && device::read_vec(device, 0, 6)? == b"LUKS\xba\xbe")
+}
+
 /// The container that begins on the device.
 ///
 /// # Errors
-/// [`Error::Corrupt`] where there is a header that is damaged; those of the reader below.
-pub fn recognise(device: &dyn ReadAt) -> Result<Option<Container>> {
-    if device.size() < 4096 {
-        return Ok(None);
-    }
+/// [`Error::Corrupt`] where its header is damaged; those of the reader below.
+pub fn read(device: &dyn ReadAt) -> Result<Container> {
     let bytes = device::read_vec(device, 0, version1::LENGTH)?;
     let fields = Fields::new("the LUKS header", &bytes);
-    if fields.bytes(0, 6)? != b"LUKS\xba\xbe" {
-        return Ok(None);
-    }
     let (kind, container) = match fields.be16(6)? {
         1 => ("LUKS1", version1::Header::parse(&bytes).map(|header| Container::One(Box::new(header)))),
         2 => ("LUKS2", version2::read(device).map(|header| Container::Two(Box::new(header)))),
         other => return Err(fields.corrupt(format!("version {other}"))),
     };
     match container {
-        Err(Error::Unsupported(reason)) => Ok(Some(Container::Refused(kind, reason))),
-        container => container.map(Some),
+        Err(Error::Unsupported(reason)) => Ok(Container::Refused(kind, reason)),
+        container => container,
     }
 }
 
@@ -58,7 +60,7 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Container>> {
 ///
 /// # Errors
 /// Those of the reader below.
-pub fn recognise_second(device: &dyn ReadAt) -> Result<Option<Container>> {
+pub fn read_second(device: &dyn ReadAt) -> Result<Option<Container>> {
     Ok(version2::second_alone(device)?.map(|header| Container::Two(Box::new(header))))
 }
 

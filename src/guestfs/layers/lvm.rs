@@ -12,7 +12,7 @@ mod text;
 use crate::device::Device;
 
 pub use group::{Group, groups};
-pub use label::{Label, read};
+pub use label::{Label, MAX_TEXTS, read};
 
 /// A physical volume.
 pub struct Physical {

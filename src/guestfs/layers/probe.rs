@@ -8,10 +8,13 @@ use crate::volume::Content;
 use crate::{Error, GuestFs, OpenOptions, Result};
 use std::sync::Arc;
 
+/// Opens a file system on its devices.
+type Open = fn(Vec<Device>, &OpenOptions) -> Result<Arc<dyn GuestFs>>;
+
 /// A file system's reader.
 struct Reader {
     recognise: fn(&dyn ReadAt) -> Result<Option<Recognised>>,
-    open: fn(Vec<Device>, &OpenOptions) -> Result<Arc<dyn GuestFs>>,
+    open: Open,
 }
 
 /// The readers, in the order in which they are asked: those whose formatting leaves the signatures of others in place

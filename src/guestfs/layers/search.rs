@@ -16,7 +16,9 @@ pub struct Candidate {
     pub device: Device,
     /// How many layers it lies on.
     pub depth: usize,
-    /// The entry, where it is a partition.
+    /// Whether it is a partition, of a disk or of something else.
+    pub is_partition: bool,
+    /// The entry, where it is a partition of a disk.
     pub partition: Option<Partition>,
     /// Group and name, where it is a logical volume.
     pub logical: Option<(String, String)>,
@@ -32,8 +34,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D", "a pool of Windows Storage Spaces"),
 ];
 
-/// Containers that keys are tried on: each costs seconds.
+/// Containers whose headers are read: each is megabytes of text, and costs seconds where keys are tried on it.
 const MAX_CONTAINERS: usize = 64;
+/// Unknown candidates in which a second header of LUKS2 is looked for.
+const MAX_SECOND_LOOKS: usize = 64;
+/// Members of arrays, and physical volumes, that are put together.
+const MAX_PARTS: usize = 512;
+/// Groups that are put together.
+const MAX_GROUPS: usize = 128;
 
 /// One search through all disks of a point.
 pub struct Search<'a> {
@@ -48,8 +56,12 @@ pub struct Search<'a> {
     groups: HashSet<String>,
     /// Candidates that were looked at.
     looks: usize,
-    /// Containers that keys were tried on.
+    /// Containers that were met.
     containers: usize,
+    /// Unknown candidates in which a second header was looked for.
+    second_looks: usize,
+    /// Bytes of LVM metadata that may still be read.
+    text: u64,
 }
 
 /// How much was found before something was tried.
@@ -71,6 +83,8 @@ impl<'a> Search<'a> {
             groups: HashSet::new(),
             looks: 0,
             containers: 0,
+            second_looks: 0,
+            text: lvm::MAX_TEXTS,
         }
     }
 
@@ -81,6 +95,7 @@ impl<'a> Search<'a> {
                 id: format!("disk{}", disk.index),
                 device: disk.device.clone(),
                 depth: 0,
+                is_partition: false,
                 partition: None,
                 logical: None,
                 disk: disk.index,
@@ -114,7 +129,7 @@ impl<'a> Search<'a> {
         let groups = lvm::groups(&physical);
         let group =
             groups.iter().find(|group| !self.groups.contains(&group.uuid) && (!whole || group.is_whole()));
-        if let Some(group) = group {
+        if let Some(group) = group.filter(|_| self.groups.len() < MAX_GROUPS) {
             self.groups.insert(group.uuid.clone());
             let shared = groups.iter().any(|other| other.name == group.name && other.uuid != group.uuid);
             self.group(group, shared);
@@ -152,12 +167,6 @@ impl<'a> Search<'a> {
 
     fn examine(&mut self, candidate: &Candidate) -> Result<()> {
         let device = candidate.device.as_ref();
-        if let Some(partition) = &candidate.partition
-            && let Some((_, name)) = ELSEWHERE.iter().find(|(kind, _)| *kind == partition.kind)
-        {
-            self.settle(candidate, Content::Refused((*name).to_owned()));
-            return Ok(());
-        }
         let found = partitioned::read(device)?;
         // A superblock near the end of a disk may be that of the last partition.
         let superblock = md::find(device)?.filter(|found_there| {
@@ -166,6 +175,10 @@ impl<'a> Search<'a> {
         });
         if let Some(superblock) = superblock {
             match superblock.kind {
+                md::Kind::Native(_) if self.members.len() >= MAX_PARTS => {
+                    let what = format!("one of more than {MAX_PARTS} members of md arrays");
+                    self.settle(candidate, Content::Refused(what));
+                }
                 md::Kind::Native(superblock) => {
                     self.settle(candidate, Content::Member("a member of an md array".into()));
                     self.members.push(md::Member {
@@ -181,11 +194,18 @@ impl<'a> Search<'a> {
             }
             return Ok(());
         }
-        if let Some(container) = luks::recognise(device)? {
-            self.container(candidate, &container);
+        if luks::begins(device)? {
+            self.containers += 1;
+            if self.containers > MAX_CONTAINERS {
+                let what = format!("one of more than {MAX_CONTAINERS} LUKS containers");
+                self.settle(candidate, Content::Refused(what));
+            } else {
+                let container = luks::read(device)?;
+                self.container(candidate, &container);
+            }
             return Ok(());
         }
-        if candidate.partition.is_some() {
+        if candidate.is_partition {
             return self.partition(candidate, found);
         }
         match found {
@@ -239,11 +259,17 @@ impl<'a> Search<'a> {
     /// A candidate that is not divided: a physical volume or some content. False, and nothing added, where nothing is
     /// known of it.
     fn whole(&mut self, candidate: &Candidate) -> Result<bool> {
-        if let Some(label) = lvm::read(candidate.device.as_ref())? {
+        if let Some(label) = lvm::read(candidate.device.as_ref(), &mut self.text)? {
             match label {
+                Ok(_) if self.physical.len() >= MAX_PARTS => {
+                    let what = format!("one of more than {MAX_PARTS} physical volumes of LVM");
+                    self.settle(candidate, Content::Refused(what));
+                }
                 Ok(label) => {
                     let what = match &label.damaged {
-                        Some(reason) if label.groups.is_empty() => format!("a physical volume of LVM: {reason}"),
+                        Some(reason) if label.groups.is_empty() => {
+                            format!("a physical volume of LVM: {reason}")
+                        }
                         _ => "a physical volume of LVM".into(),
                     };
                     self.settle(candidate, Content::Member(what));
@@ -270,9 +296,13 @@ impl<'a> Search<'a> {
 
     /// A candidate of which nothing is known: the second header of a LUKS2 container may be all that is left of it.
     fn unknown(&mut self, candidate: &Candidate) -> Result<()> {
-        match luks::recognise_second(candidate.device.as_ref())? {
-            Some(container) => self.container(candidate, &container),
-            None => self.settle(candidate, Content::Unknown),
+        self.second_looks += 1;
+        if self.second_looks <= MAX_SECOND_LOOKS
+            && let Some(container) = luks::read_second(candidate.device.as_ref())?
+        {
+            self.container(candidate, &container);
+        } else {
+            self.settle(candidate, Content::Unknown);
         }
         Ok(())
     }
@@ -318,23 +348,29 @@ impl<'a> Search<'a> {
                     Some(Arc::new(Window::new(candidate.device.clone(), entry.offset, entry.size)) as Device)
                 }
             };
+            let of_a_disk = Partition {
+                disk: candidate.disk,
+                number: entry.number,
+                offset: entry.offset,
+                kind: entry.kind.clone(),
+                name: entry.name.clone(),
+                uuid: entry.uuid.clone(),
+            };
             let part = Candidate {
                 id: format!("{}/part{}", candidate.id, entry.number),
-                device: device.clone().unwrap_or_else(|| Arc::new(crate::MemoryDevice(Vec::new()))),
+                device: device.unwrap_or_else(|| Arc::new(crate::MemoryDevice(Vec::new()))),
                 depth: candidate.depth + 1,
-                partition: Some(Partition {
-                    disk: candidate.disk,
-                    number: entry.number,
-                    offset: entry.offset,
-                    kind: entry.kind.clone(),
-                    name: entry.name.clone(),
-                    uuid: entry.uuid.clone(),
-                }),
+                is_partition: true,
+                // What lies in something else is no `sda1`.
+                partition: (candidate.depth == 0).then_some(of_a_disk),
                 logical: None,
                 disk: candidate.disk,
             };
             match &entry.wrong {
-                None => self.look(part),
+                None => match ELSEWHERE.iter().find(|(kind, _)| *kind == entry.kind) {
+                    Some((_, name)) => self.settle(&part, Content::Refused((*name).to_owned())),
+                    None => self.look(part),
+                },
                 Some(reason) => {
                     let mut volume = volume_of(&part, Content::Damaged(reason.clone()));
                     volume.size = entry.size;
@@ -362,11 +398,6 @@ impl<'a> Search<'a> {
     fn container(&mut self, candidate: &Candidate, container: &luks::Container) {
         let kind = container.kind();
         let uuid = container.uuid();
-        self.containers += 1;
-        if self.containers > MAX_CONTAINERS {
-            let reason = format!("keys are tried on {MAX_CONTAINERS} containers only");
-            return self.settle(candidate, Content::Locked { kind, uuid, reason });
-        }
         match container.unlock(&candidate.device, &self.options.keys) {
             Ok(device) => {
                 self.settle(candidate, Content::Member(format!("an opened {kind} container")));
@@ -374,6 +405,7 @@ impl<'a> Search<'a> {
                     id: format!("{}/luks", candidate.id),
                     device,
                     depth: candidate.depth + 1,
+                    is_partition: false,
                     partition: None,
                     logical: None,
                     disk: candidate.disk,
@@ -395,6 +427,7 @@ impl<'a> Search<'a> {
                 id,
                 device,
                 depth: array.depth() + 1,
+                is_partition: false,
                 partition: None,
                 logical: None,
                 disk: array.disk(),
@@ -429,6 +462,7 @@ impl<'a> Search<'a> {
                     id,
                     device,
                     depth: group.depth() + 1,
+                    is_partition: false,
                     partition: None,
                     logical: names,
                     disk: group.disk(),

@@ -135,8 +135,9 @@ impl Header {
     /// # Errors
     /// Why none opens it, in a sentence.
     pub fn unlock(&self, device: &Device, keys: &[Vec<u8>]) -> Told<Device> {
-        for requirement in self.json["config"]["requirements"]["mandatory"].as_array().into_iter().flatten() {
-            let name = requirement.as_str().unwrap_or("something unknown");
+        let requirements = self.json["config"]["requirements"]["mandatory"].as_array();
+        if let Some(first) = requirements.and_then(|requirements| requirements.first()) {
+            let name = first.as_str().unwrap_or("something unknown");
             return Err(match name.contains("reencrypt") {
                 true => "it is being reencrypted".into(),
                 false => format!("it requires {name}, which is not supported"),

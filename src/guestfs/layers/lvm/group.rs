@@ -56,12 +56,14 @@ pub fn groups(physical: &[Physical]) -> Vec<Group<'_>> {
             Some(_) => {}
         }
     }
+    let mut by_uuid: HashMap<&str, Vec<&Physical>> = HashMap::new();
+    for physical in physical {
+        by_uuid.entry(&physical.label.uuid).or_default().push(physical);
+    }
     for group in &mut groups {
         for part in &group.metadata.physical {
-            let there: Vec<&Physical> =
-                physical.iter().filter(|physical| physical.label.uuid == part.uuid).collect();
-            if !there.is_empty() {
-                group.present.insert(&part.uuid, there);
+            if let Some(there) = by_uuid.get(part.uuid.as_str()) {
+                group.present.insert(&part.uuid, there.clone());
             }
         }
     }

@@ -21,16 +21,17 @@ pub struct Label {
 const MAX_AREAS: usize = 4;
 /// Data areas: LVM makes one.
 const MAX_DATA_AREAS: usize = 16;
-/// Bytes of a group's text.
-const MAX_TEXT: u64 = 32 << 20;
+/// Bytes of the texts of all groups of a point: one of a thousand volumes has less than one MiB.
+pub const MAX_TEXTS: u64 = 64 << 20;
 /// The header of a metadata area.
 const AREA_HEADER: u64 = 512;
 
-/// The label in one of the first four sectors; the inner error is one that is damaged.
+/// The label in one of the first four sectors; the inner error is one that is damaged. What is read of the groups'
+/// texts is taken off `budget`, in bytes.
 ///
 /// # Errors
 /// Those of the reader below.
-pub fn read(device: &dyn ReadAt) -> Result<Option<std::result::Result<Label, String>>> {
+pub fn read(device: &dyn ReadAt, budget: &mut u64) -> Result<Option<std::result::Result<Label, String>>> {
     if device.size() < 2048 {
         return Ok(None);
     }
@@ -46,7 +47,7 @@ pub fn read(device: &dyn ReadAt) -> Result<Option<std::result::Result<Label, Str
         if checksum(&sector[20..]) != fields.le32(16)? {
             return Ok(Some(Err("the checksum of the LVM label does not match".into())));
         }
-        return match label(device, &fields) {
+        return match label(device, &fields, budget) {
             Ok(label) => Ok(Some(Ok(label))),
             Err(Error::Io { offset, source }) => Err(Error::Io { offset, source }),
             Err(error) => Ok(Some(Err(error.to_string()))),
@@ -63,7 +64,7 @@ fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
 }
 
-fn label(device: &dyn ReadAt, fields: &Fields<'_>) -> Result<Label> {
+fn label(device: &dyn ReadAt, fields: &Fields<'_>, budget: &mut u64) -> Result<Label> {
     let start = fields.le32(20)? as usize;
     let uuid = fields.bytes(start, 32)?;
     if !uuid.iter().all(u8::is_ascii_graphic) {
@@ -93,7 +94,7 @@ fn label(device: &dyn ReadAt, fields: &Fields<'_>) -> Result<Label> {
     }
     let mut label = Label { uuid, groups: Vec::new(), damaged: None };
     for (offset, size) in areas {
-        match area(device, offset, size) {
+        match area(device, offset, size, budget) {
             Ok(Some(metadata)) => label.groups.push(metadata),
             Ok(None) => {}
             Err(error) => label.damaged = Some(error.to_string()),
@@ -103,7 +104,7 @@ fn label(device: &dyn ReadAt, fields: &Fields<'_>) -> Result<Label> {
 }
 
 /// The committed metadata of one area; None where it is empty or out of use.
-fn area(device: &dyn ReadAt, start: u64, size: u64) -> Result<Option<Metadata>> {
+fn area(device: &dyn ReadAt, start: u64, size: u64, budget: &mut u64) -> Result<Option<Metadata>> {
     let header = device::read_vec(device, start, AREA_HEADER as usize)?;
     let fields = Fields::new("the LVM metadata area", &header);
     if fields.bytes(4, 16)? != b" LVM2 x[5A%r0N*>" {
@@ -126,7 +127,7 @@ fn area(device: &dyn ReadAt, start: u64, size: u64) -> Result<Option<Metadata>> 
     }
     // The size stands in the header and in the label; the header's is that of the circle.
     let circle = fields.le64(32)?;
-    let room = circle.checked_sub(AREA_HEADER).unwrap_or(0);
+    let room = circle.saturating_sub(AREA_HEADER);
     if (size != 0 && circle > size)
         || offset < AREA_HEADER
         || offset >= circle
@@ -135,9 +136,9 @@ fn area(device: &dyn ReadAt, start: u64, size: u64) -> Result<Option<Metadata>> 
     {
         return Err(fields.corrupt("its text is outside of it"));
     }
-    if length > MAX_TEXT {
-        return Err(Error::Limit(format!("LVM metadata of more than {} MiB", MAX_TEXT >> 20)));
-    }
+    *budget = budget.checked_sub(length).ok_or_else(|| {
+        Error::Limit(format!("the disks have more than {} MiB of LVM metadata", MAX_TEXTS >> 20))
+    })?;
     let end = start.checked_add(circle).ok_or_else(|| fields.corrupt("it ends outside of everything"))?;
     if end > device.size() {
         return Err(fields.corrupt("it ends outside of the volume"));

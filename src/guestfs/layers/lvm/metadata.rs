@@ -6,6 +6,10 @@ use crate::{Error, Result};
 
 /// Bytes of LVM's unit.
 const SECTOR: u64 = 512;
+/// Physical volumes of a group.
+const MAX_PHYSICAL: usize = 1024;
+/// Logical volumes of a group, with the hidden ones.
+const MAX_LOGICAL: usize = 16384;
 
 /// A group at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +122,13 @@ pub fn read(text: &Section) -> Result<Metadata> {
     let mut logical = Vec::new();
     for (name, section) in &group.section("logical_volumes").unwrap_or(&empty).sections {
         logical.push(logical_volume(name, section)?);
+    }
+    if physical.len() > MAX_PHYSICAL || logical.len() > MAX_LOGICAL {
+        return Err(Error::Limit(format!(
+            "an LVM group of {} and {} volumes",
+            physical.len(),
+            logical.len()
+        )));
     }
     let extent = group.number("extent_size")?.checked_mul(SECTOR).ok_or_else(too_large)?;
     if extent == 0 {

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// Sections in sections; a group's metadata has four.
 const MAX_DEPTH: usize = 16;
 /// Keys, values and sections of one text.
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 19;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,8 +59,12 @@ mod tests {
 
     #[test]
     fn bad_blocks_are_read_from_another_leg_or_not_at_all() {
-        let leg = |byte: u8, bad| Leg { device: Arc::new(MemoryDevice(vec![byte; 100])), start: 10, bad };
-        let mirror = Mirror::new(vec![leg(1, vec![20..30]), leg(2, vec![25..40, 60..61])], 80);
+        let leg = |byte: u8, bad: &[Range<u64>]| {
+            let device = Arc::new(MemoryDevice(vec![byte; 100]));
+            Leg { device, start: 10, bad: bad.to_vec() }
+        };
+        let mirror =
+            Mirror::new(vec![leg(1, std::slice::from_ref(&(20..30))), leg(2, &[25..40, 60..61])], 80);
         let mut buf = [0; 5];
         mirror.read_at(&mut buf, 0).unwrap();
         assert_eq!(buf, [1; 5]);

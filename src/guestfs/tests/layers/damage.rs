@@ -92,7 +92,7 @@ fn superblocks_with_impossible_numbers_and_right_checksums() {
         let value = [0, 1, 2, u64::MAX, u64::MAX / 512, 1 << 63, 1 << 31, 0xffff, rng.next_u64()]
             [rng.below(9) as usize];
         for disk in &mut disks {
-            super::md::change(disk, 4096, |superblock| {
+            md::change(disk, 4096, |superblock| {
                 superblock[at..at + 8].copy_from_slice(&value.to_le_bytes());
             });
         }
