@@ -161,7 +161,7 @@ fn extents_of_all_forms_read_as_the_kernel_shows_them() {
     assert!(count.files == 15 && count.bytes > 12_000_000 && count.holes > 1_500_000, "{count:?}");
     let (fs, _) = image.open();
     assert!(matches!(fs.map(node(&*fs, "base"), 5).unwrap().unwrap().place, Place::Device(_)));
-    assert_eq!(fs.map(node(&*fs, "inline.100"), 0).unwrap().unwrap().place, Place::Inside);
+    assert_eq!(fs.map(node(&*fs, "inline.2047"), 0).unwrap().unwrap().place, Place::Inside);
 }
 
 #[test]

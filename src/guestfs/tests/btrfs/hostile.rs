@@ -81,7 +81,7 @@ fn damaged_images_give_errors_and_never_a_panic() {
     hot.push(SUPERBLOCK + 32..SUPERBLOCK + 1000);
     blocks.insert(SUPERBLOCK as u64);
     let blocks = Arc::new(blocks);
-    for (rounds, ignore_journal) in [(600, false), (600, true)] {
+    for (rounds, ignore_journal) in [(400, false), (400, true)] {
         let options = OpenOptions { ignore_journal, ..OpenOptions::default() };
         let opened = mutate(image.clone(), &hot, rounds, |device| {
             btrfs::open(vec![Arc::new(Resealed { below: device, blocks: blocks.clone() })], &options)
