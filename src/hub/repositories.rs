@@ -197,7 +197,8 @@ impl Hub {
         let alone = self.catalog().repositories().await?.is_empty();
         // Where there are some, none of them is what was asked for, or another process has made it in between;
         // but one that lies there already is taken in again by its name.
-        if !alone && !(named == Some("default") && LocalRepository::open_for_reading(&path).is_ok()) {
+        let lies_there = || named == Some("default") && LocalRepository::open_for_reading(&path).is_ok();
+        if !alone && !lies_there() {
             return self.find_repository(named).await;
         }
         let name = RepositoryId::new("default").map_err(|error| Error::Internal(error.to_string()))?;
