@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub const PROGRAMS: [&str; 6] = ["mkfs.btrfs", "btrfs", "setfattr", "setfacl", "xfs_io", "python3"];
@@ -154,7 +155,13 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.at).stderr(std::process::Stdio::null()).status();
+        // A program that another test starts at this moment holds our open files for an instant.
+        for _ in 0..100 {
+            match Command::new("umount").arg(&self.at).stderr(std::process::Stdio::null()).status() {
+                Ok(status) if !status.success() => std::thread::sleep(Duration::from_millis(20)),
+                _ => break,
+            }
+        }
         for device in &self.loops {
             // The kernel remembers devices by the file system's identity, which copies share.
             let _ = Command::new("btrfs").args(["device", "scan", "--forget", device]).output();
