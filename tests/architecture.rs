@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["model"]),
     ("repository", &["model", "block"]),
     ("catalog", &["model"]),
-    ("hub", &["model", "api", "block", "qcow2", "nbd", "repository", "catalog"]),
+    ("hub", &["model", "api", "block", "guestfs", "qcow2", "nbd", "repository", "catalog"]),
     ("server", &["model", "api", "hub"]),
     ("cli", &["model", "api", "hub", "server"]),
     ("testkit", &["block", "qcow2"]),

@@ -55,6 +55,10 @@ codes! {
     JobNotFound = "job_not_found", 404, 4;
     /// The VM or backup has no disk of that index.
     DiskNotFound = "disk_not_found", 404, 4;
+    /// No restore session of that id.
+    MountNotFound = "mount_not_found", 404, 4;
+    /// No such file in the restore point.
+    FileNotFound = "file_not_found", 404, 4;
     /// There is no full backup yet that this could build on, or no chain to show.
     ChainNotFound = "chain_not_found", 404, 4;
     /// The route exists, this method of it does not.
@@ -85,6 +89,10 @@ codes! {
     TrackingLost = "tracking_lost", 422, 13;
     /// Data in the repository is missing, truncated or differs from its hashes.
     Damaged = "damaged", 422, 6;
+    /// It is encrypted, and no key that was given opens it.
+    Encrypted = "encrypted", 422, 12;
+    /// It could be read, but might be wrong: a journal that can't be replayed.
+    Untrusted = "untrusted", 422, 5;
     /// The place to restore to can't be opened, is too small, or failed.
     TargetUnavailable = "target_unavailable", 422, 1;
     /// Known, and not served by this build.

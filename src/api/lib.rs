@@ -8,6 +8,7 @@
 //! Not here: routing and status lines (`server`), what the requests do (`hub`), how results are shown (`cli`).
 
 mod backup;
+mod browse;
 mod caller;
 mod chain;
 mod client;
@@ -30,10 +31,16 @@ mod vm;
 pub use backup::{
     Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
 };
+pub use browse::{
+    CleanupStatus, DEFAULT_IDLE_SECONDS, FileEntry, FileError, FileInfo, FileList, FileType, FilesQuery,
+    Mount, MountBackup, MountList, MountMode, PathQuery, Resources, Unmounted, VolumeView, XattrView,
+    from_base64, to_base64,
+};
 pub use caller::{Caller, Role};
 pub use chain::{Chain, ChainPoint};
 pub use client::{
-    Client, ClientError, EventStream, InProcess, RequestBody, ResponseBody, Transport, TransportError,
+    Client, ClientError, Download, EventStream, InProcess, RequestBody, ResponseBody, Transport,
+    TransportError,
 };
 pub use code::{ErrorCode, UnknownCode};
 pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};

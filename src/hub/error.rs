@@ -26,6 +26,8 @@ pub enum Missing {
     Job,
     /// A disk of a VM or of a point.
     Disk,
+    /// A restore session.
+    Mount,
 }
 
 /// The process that has what was wanted.
@@ -78,7 +80,7 @@ pub enum Error {
     /// No such thing.
     #[error("there is no {} {id}", match .what {
         Missing::Backup => "backup", Missing::Vm => "VM", Missing::Repository => "repository",
-        Missing::Job => "job", Missing::Disk => "disk",
+        Missing::Job => "job", Missing::Disk => "disk", Missing::Mount => "restore session",
     })]
     NotFound {
         /// Kind of thing.
@@ -198,6 +200,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A file or volume of a guest can't be read.
+    #[error("{path}: {reason}")]
+    Guest {
+        /// The path in the guest, or the volume.
+        path: String,
+        /// Why.
+        reason: String,
+        /// What kind of reason that is.
+        code: ErrorCode,
+    },
     /// A restore's target can't be written.
     #[error("the target {target} can't be written: {reason}")]
     Target {
@@ -271,6 +283,7 @@ impl Error {
                 Missing::Repository => ErrorCode::RepositoryNotFound,
                 Missing::Job => ErrorCode::JobNotFound,
                 Missing::Disk => ErrorCode::DiskNotFound,
+                Missing::Mount => ErrorCode::MountNotFound,
             },
             Error::ChainNotFound { .. } => ErrorCode::ChainNotFound,
             Error::Ambiguous { .. } => ErrorCode::Ambiguous,
@@ -294,6 +307,7 @@ impl Error {
                 CatalogFault::Denied => ErrorCode::PermissionDenied,
                 CatalogFault::Damaged | CatalogFault::Other => ErrorCode::CatalogUnavailable,
             },
+            Error::Guest { code, .. } => *code,
             Error::Job { code, .. } => code.unwrap_or(ErrorCode::Internal),
             Error::Target { permission: false, .. } => ErrorCode::TargetUnavailable,
             Error::Killed(_) | Error::Internal(_) => ErrorCode::Internal,
@@ -317,6 +331,10 @@ impl Error {
                 Missing::Repository => "`sendense-ctl repo list` shows what there is".into(),
                 Missing::Job => "the job may belong to another hub".into(),
                 Missing::Disk => "`sendense-ctl vm show` and `backup show` list the disks".into(),
+                Missing::Mount => {
+                    "it may have been closed because nobody used it; `sendense-ctl restore mounts` lists the open ones"
+                        .into()
+                }
             },
             Error::ChainNotFound { .. } => {
                 "make a full backup first (--type full), or let the engine choose (--type auto)".into()
@@ -343,6 +361,20 @@ impl Error {
             Error::Repository { .. } => {
                 "check that its folder is there and may be written: `sendense-ctl repo test`".into()
             }
+            Error::Guest { code, .. } => match code {
+                ErrorCode::FileNotFound => {
+                    "`sendense-ctl backup ls` shows the folder above it, `backup volumes` what else is on the disks".into()
+                }
+                ErrorCode::Encrypted => "give the passphrase of the volume (--passphrase-file, --ask-passphrase)".into(),
+                ErrorCode::Untrusted => {
+                    "--ignore-journal shows it as it lies on the disk; some files may then be older or damaged".into()
+                }
+                ErrorCode::Damaged => "`sendense-ctl backup verify` tells whether it is the backup that is damaged, or was \
+                     the guest's disk"
+                    .into(),
+                ErrorCode::Unsupported => "restore the whole disk and read it with the guest's own system".into(),
+                _ => return None,
+            },
             Error::Target { .. } => "choose another target, or repair this one".into(),
             Error::NoSpace { .. } => {
                 "delete or merge old points, enlarge the file system, or use another repository".into()

@@ -25,7 +25,7 @@
 //!
 //! # Who may do what at once
 //! `vm:{context}` is held exclusively by what changes a VM's points: backup, delete, merge. `point:{id}` is
-//! shared by what reads a point: restore, verify. A point is only taken away while nobody holds its lease;
+//! shared by what reads a point: restore, verify, a restore session. A point is only taken away while nobody holds its lease;
 //! points below it may be merged while it is read, because a reader opens all its files at the start and
 //! checks afterwards that none of the rows was changed meanwhile.
 //!
@@ -35,6 +35,7 @@
 
 mod backup;
 mod blocking;
+mod browse;
 mod chains;
 mod config;
 mod consolidate;
@@ -65,6 +66,7 @@ mod verify;
 mod vms;
 mod watch;
 
+pub use browse::{MAX_SESSIONS, OpenFile, Page, Session};
 pub use config::{HubConfig, Notice};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
 pub use repositories::RepositoryStatus;
@@ -86,6 +88,7 @@ struct Inner {
     catalog: Catalog,
     registry: Registry,
     leases: LeaseKeeper,
+    sessions: browse::Sessions,
 }
 
 impl Hub {
@@ -98,7 +101,15 @@ impl Hub {
         make_private(&config.state_dir)?;
         let catalog = Catalog::open(&config.catalog_path()).await?;
         let leases = LeaseKeeper::new(catalog.clone());
-        let hub = Hub { inner: Arc::new(Inner { config, catalog, registry: Registry::default(), leases }) };
+        let hub = Hub {
+            inner: Arc::new(Inner {
+                config,
+                catalog,
+                registry: Registry::default(),
+                leases,
+                sessions: browse::Sessions::default(),
+            }),
+        };
         if hub.catalog().is_writable() {
             hub.recover().await?;
         }
@@ -118,7 +129,15 @@ impl Hub {
         }
         let catalog = Catalog::open(&path).await?;
         let leases = LeaseKeeper::new(catalog.clone());
-        Ok(Hub { inner: Arc::new(Inner { config, catalog, registry: Registry::default(), leases }) })
+        Ok(Hub {
+            inner: Arc::new(Inner {
+                config,
+                catalog,
+                registry: Registry::default(),
+                leases,
+                sessions: browse::Sessions::default(),
+            }),
+        })
     }
 
     /// Cancels what this process runs and waits until it is cleaned up. Jobs of other processes go on.
@@ -126,6 +145,7 @@ impl Hub {
     pub async fn shutdown(&self) {
         self.inner.registry.stop_all();
         self.inner.registry.all_ended().await;
+        self.close_sessions().await;
     }
 
     /// The state folder and what goes with it.

@@ -12,7 +12,9 @@
 
 mod answer;
 mod backups;
+mod browse;
 mod caller;
+mod download;
 mod events;
 mod extract;
 mod failure;
@@ -53,6 +55,7 @@ fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::head())
         .merge(backups::routes())
         .merge(jobs::routes())
+        .merge(browse::routes())
         .merge(repositories::routes())
         .merge(vms::routes())
         .merge(telemetry::routes())

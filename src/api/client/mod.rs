@@ -7,6 +7,7 @@
 //! Dropping a call drops its request; what the hub has accepted goes on (jobs are cancelled by asking).
 
 mod backups;
+mod browse;
 mod error;
 mod events;
 mod in_process;
@@ -15,6 +16,7 @@ mod repositories;
 mod service;
 mod transport;
 
+pub use browse::Download;
 pub use error::ClientError;
 pub use events::EventStream;
 pub use in_process::InProcess;

@@ -1,0 +1,333 @@
+//! One open point: its tree, and the lease that keeps the point where it is.
+//!
+//! Everything here reads disks and blocks: it is called on threads that may. A session whose registry has let go of it
+//! stays usable for whoever still holds it (a download that runs), and its lease is given back when the last one does.
+
+use super::entry::{entry, number};
+use super::{failure, volumes};
+use crate::leases::Guard;
+use crate::{Error, Result};
+use api::{ErrorCode, FileEntry, FileError, FileInfo, FileList, Mount, VolumeView};
+use guestfs::tree::{Event, Follow, Node, Step, Tree, WalkOptions};
+use guestfs::{Content, FileKind, GuestFs, NodeId, Place};
+use model::BackupId;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The most entries of one folder that are sorted for a listing.
+const MAX_FOLDER: usize = 4 << 20;
+/// The most runs of data that are told of one file.
+const MAX_RUNS: usize = 10_000;
+/// The most problems that are told with one listing; the rest is counted in the last.
+const MAX_ERRORS: usize = 100;
+
+/// An open point.
+pub struct Session {
+    pub(super) id: String,
+    pub(super) backup: BackupId,
+    tree: Tree,
+    /// Disks that could not be opened, and why.
+    pub(super) notes: Vec<String>,
+    pub(super) created: jiff::Timestamp,
+    pub(super) idle: Duration,
+    used: Mutex<jiff::Timestamp>,
+    /// Held for the life of the session.
+    lease: Guard,
+}
+
+/// Which part of a listing is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Everything below it too.
+    pub recursive: bool,
+    /// With extended attributes.
+    pub xattrs: bool,
+    /// How many at most.
+    pub limit: usize,
+    /// How many to skip.
+    pub offset: u64,
+}
+
+/// A regular file that is open for reading.
+pub struct OpenFile {
+    fs: Arc<dyn GuestFs>,
+    node: NodeId,
+    path: Vec<u8>,
+    /// Its last component.
+    pub name: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content: whole seconds since 1970.
+    pub modified: i64,
+    /// The same for the same content, and for no other: of this point and file.
+    pub tag: String,
+}
+
+impl OpenFile {
+    /// Fills `buf` from byte `offset`, and tells how many bytes that were: fewer only at the end.
+    ///
+    /// # Errors
+    /// Why they can't be read.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.fs.read_at(self.node, offset, buf).map_err(|error| failure::at(&self.path, &error))
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        id: String,
+        backup: BackupId,
+        tree: Tree,
+        notes: Vec<String>,
+        idle: Duration,
+        lease: Guard,
+    ) -> Self {
+        let created = jiff::Timestamp::now();
+        Session { id, backup, tree, notes, created, idle, used: Mutex::new(created), lease }
+    }
+
+    /// What is to be given back at the end.
+    pub(super) fn into_lease(self) -> Guard {
+        self.lease
+    }
+
+    /// Somebody uses it: it stays open from now on for its idle time.
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = jiff::Timestamp::now();
+    }
+
+    /// When it closes, if nobody uses it until then.
+    pub(super) fn expires(&self) -> jiff::Timestamp {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.checked_add(self.idle).unwrap_or(jiff::Timestamp::MAX)
+    }
+
+    /// The session as the wire shows it.
+    pub fn view(&self) -> Mount {
+        let system = self.tree.system();
+        let volumes: Vec<VolumeView> = volumes::views(&self.tree);
+        let root = volumes.iter().find(|volume| volume.mount_point.as_deref() == Some("/"));
+        let root = root.or_else(|| volumes.iter().find(|volume| volume.mount_point.is_some()));
+        Mount {
+            mount_id: self.id.clone(),
+            backup_id: self.backup.clone(),
+            mount_path: None,
+            nbd_device: None,
+            filesystem_type: root.and_then(|volume| volume.filesystem_type.clone()),
+            system: system.name.clone(),
+            warnings: self.tree.warnings(),
+            notes: self.notes.iter().chain(&system.notes).cloned().collect(),
+            volumes,
+            status: "mounted".to_owned(),
+            created_at: self.created,
+            expires_at: self.expires(),
+        }
+    }
+
+    fn resolve(&self, path: &[u8], follow: Follow) -> Result<(Node, Vec<u8>)> {
+        match self.tree.resolve(path, follow) {
+            Ok(found) => Ok((found.node, found.path)),
+            Err(error) => {
+                Err(self.hidden_by_damage(&error.source).unwrap_or_else(|| failure::of_path(&error)))
+            }
+        }
+    }
+
+    /// Where nothing stands at `/` because what should is damaged, a file that is not found is no news: the damage is.
+    fn hidden_by_damage(&self, error: &guestfs::Error) -> Option<Error> {
+        let volumes = self.tree.volumes();
+        if !matches!(error, guestfs::Error::NotFound)
+            || volumes.iter().any(|state| state.mounts.contains(&&b"/"[..]))
+        {
+            return None;
+        }
+        volumes.iter().find_map(|state| match &state.volume.content {
+            Content::Damaged(why) => Some(Error::Guest {
+                path: state.volume.id.clone(),
+                reason: why.clone(),
+                code: ErrorCode::Damaged,
+            }),
+            _ => None,
+        })
+    }
+
+    /// A page of a folder; a file is a list of itself.
+    ///
+    /// # Errors
+    /// Where there is no such path, or it can't be read.
+    pub fn files(&self, path: &[u8], page: Page) -> Result<FileList> {
+        let (node, canonical) = self.resolve(path, Follow::All)?;
+        let failed = |error: guestfs::Error| failure::at(&canonical, &error);
+        let mut list = Listing { files: Vec::new(), total: 0, errors: Vec::new(), failed: 0 };
+        if self.tree.kind(node).map_err(failed)? != FileKind::Directory {
+            list.add(&self.tree, &canonical, node, page);
+        } else if page.recursive {
+            self.below(&canonical, node, page, &mut list);
+        } else {
+            self.folder(&canonical, node, page, &mut list).map_err(failed)?;
+        }
+        Ok(list.finish(self.tree.warnings()))
+    }
+
+    /// What matches a pattern: `*`, `?`, `[…]` and, over folders, `**`.
+    ///
+    /// # Errors
+    /// Where the pattern is beyond the bounds, or names without wildcards what is not there.
+    pub fn glob(&self, pattern: &[u8], page: Page) -> Result<FileList> {
+        let mut list = Listing { files: Vec::new(), total: 0, errors: Vec::new(), failed: 0 };
+        for found in self.tree.glob(pattern) {
+            match found {
+                Ok(found) => list.add(&self.tree, &found.path, found.found.node, page),
+                Err(error) if !guestfs::tree::is_pattern(pattern) => return Err(failure::of_path(&error)),
+                Err(error) => list.fail(&error.at, &error.source),
+            }
+        }
+        Ok(list.finish(self.tree.warnings()))
+    }
+
+    fn folder(&self, path: &[u8], dir: Node, page: Page, list: &mut Listing) -> guestfs::Result<()> {
+        let mut names: Vec<(Vec<u8>, Node)> = Vec::new();
+        let mut full = false;
+        self.tree.readdir(dir, 0, &mut |entry| {
+            full = names.len() >= MAX_FOLDER;
+            if full {
+                return ControlFlow::Break(());
+            }
+            names.push((entry.name.to_vec(), entry.node));
+            ControlFlow::Continue(())
+        })?;
+        if full {
+            return Err(guestfs::Error::Limit(format!("the folder has more than {MAX_FOLDER} entries")));
+        }
+        names.sort();
+        for (name, node) in names {
+            list.add(&self.tree, &join(path, &name), node, page);
+        }
+        Ok(())
+    }
+
+    fn below(&self, path: &[u8], start: Node, page: Page, list: &mut Listing) {
+        let options = WalkOptions { sorted: true, other_volumes: false, ..WalkOptions::default() };
+        self.tree.walk(path, start, &options, &mut |event| {
+            match event {
+                Event::Entry(found) if found.depth == 0 => {}
+                Event::Entry(found) => list.add(&self.tree, found.path, found.node, page),
+                Event::Failed { path, error } => list.fail(path, error),
+            }
+            Step::Into
+        });
+    }
+
+    /// Everything about one file.
+    ///
+    /// # Errors
+    /// Where there is no such path, or it can't be read.
+    pub fn info(&self, path: &[u8], follow: bool) -> Result<FileInfo> {
+        let (node, canonical) = self.resolve(path, if follow { Follow::All } else { Follow::AllButLast })?;
+        let failed = |error: guestfs::Error| failure::at(&canonical, &error);
+        let file = entry(&self.tree, &canonical, node, true).map_err(failed)?;
+        let data = if file.kind == api::FileType::File {
+            self.data(node, &file).map_err(failed)?
+        } else {
+            Vec::new()
+        };
+        let volume = self.tree.volume_of(node).map(|volume| volume.id.clone());
+        Ok(FileInfo { file, volume, data, warnings: self.tree.warnings() })
+    }
+
+    /// The parts of a file that hold data.
+    fn data(&self, node: Node, file: &FileEntry) -> guestfs::Result<Vec<(u64, u64)>> {
+        let mut data: Vec<(u64, u64)> = Vec::new();
+        let mut offset = 0;
+        while let Some(run) = self.tree.map(node, offset)? {
+            if run.place != Place::Hole {
+                let full = data.len() == MAX_RUNS;
+                match data.last_mut() {
+                    Some((start, length)) if *start + *length == offset => *length += run.length,
+                    Some((start, length)) if full => {
+                        *length = file.size.saturating_sub(*start);
+                        return Ok(data);
+                    }
+                    _ => data.push((offset, run.length)),
+                }
+            }
+            // A run is never empty, so this ends.
+            offset = offset.saturating_add(run.length.max(1));
+        }
+        Ok(data)
+    }
+
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// Where there is no such path, it is no regular file, or it can't be read.
+    pub fn open_file(&self, path: &[u8]) -> Result<OpenFile> {
+        let (node, canonical) = self.resolve(path, Follow::All)?;
+        let failed = |error: guestfs::Error| failure::at(&canonical, &error);
+        let stat = self.tree.stat(node).map_err(failed)?;
+        match stat.kind {
+            FileKind::File => {}
+            FileKind::Directory => return Err(failed(guestfs::Error::IsADirectory)),
+            _ => {
+                let path = String::from_utf8_lossy(&canonical);
+                return Err(Error::invalid("path", format!("{path} is no regular file: it has no content")));
+            }
+        }
+        let (fs, id) = self.tree.file(node).map_err(failed)?;
+        let identity = format!("{} {} {} {:?}", self.backup, number(node), stat.size, stat.modified);
+        let tag = blake3::hash(identity.as_bytes()).to_hex()[..32].to_owned();
+        let name = canonical.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
+        let (size, modified) = (stat.size, stat.modified.seconds);
+        Ok(OpenFile { fs, node: id, path: canonical, name, size, modified, tag })
+    }
+}
+
+/// A listing in the making.
+struct Listing {
+    files: Vec<FileEntry>,
+    total: u64,
+    errors: Vec<FileError>,
+    failed: usize,
+}
+
+impl Listing {
+    /// Counts an entry, and reads it where it is on the page.
+    fn add(&mut self, tree: &Tree, path: &[u8], node: Node, page: Page) {
+        let position = self.total;
+        self.total += 1;
+        if position < page.offset || self.files.len() >= page.limit {
+            return;
+        }
+        match entry(tree, path, node, page.xattrs) {
+            Ok(entry) => self.files.push(entry),
+            Err(error) => self.fail(path, &error),
+        }
+    }
+
+    fn fail(&mut self, path: &[u8], error: &guestfs::Error) {
+        self.failed += 1;
+        if self.errors.len() < MAX_ERRORS {
+            let path = String::from_utf8_lossy(path).into_owned();
+            self.errors.push(FileError { path, error: error.to_string() });
+        }
+    }
+
+    fn finish(mut self, warnings: Vec<String>) -> FileList {
+        if self.failed > self.errors.len() {
+            let more = self.failed - self.errors.len();
+            self.errors.push(FileError { path: String::new(), error: format!("and {more} more") });
+        }
+        FileList { files: self.files, total_count: self.total, errors: self.errors, warnings }
+    }
+}
+
+/// A path and one more component.
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut joined = path.to_vec();
+    if joined != b"/" {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name);
+    joined
+}

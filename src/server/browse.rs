@@ -1,0 +1,223 @@
+//! `/restore`: sessions on restore points, and the files in them.
+
+use crate::caller::{Restorer, Viewer};
+use crate::download;
+use crate::extract::{Json, Path, Query, limit};
+use crate::failure::Result;
+use crate::state::State;
+use api::{
+    ApiError, CleanupStatus, ErrorBody, ErrorCode, FileInfo, FileList, FilesQuery, Mount, MountBackup,
+    MountList, PathQuery, Resources, Unmounted, from_base64,
+};
+use axum::Json as Answer;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use http::HeaderMap;
+use hub::Page;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::default()
+        .routes(routes!(mount))
+        .routes(routes!(mounts))
+        .routes(routes!(resources))
+        .routes(routes!(cleanup_status))
+        .routes(routes!(mounted, unmount))
+        .routes(routes!(files))
+        .routes(routes!(glob))
+        .routes(routes!(file_info))
+        .routes(routes!(download_file))
+}
+
+/// The bytes of a path that was given as text or in Base64.
+fn path_of(path: Option<String>, path_b64: Option<&str>) -> Result<Option<Vec<u8>>> {
+    match (path, path_b64) {
+        (Some(_), Some(_)) => Err(ApiError::invalid("path_b64", "give path or path_b64, not both").into()),
+        (Some(path), None) => Ok(Some(path.into_bytes())),
+        (None, Some(text)) => match from_base64(text) {
+            Ok(path) => Ok(Some(path)),
+            Err(error) => Err(ApiError::invalid("path_b64", format!("path_b64: {error}")).into()),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn page(query: &FilesQuery) -> Result<Page> {
+    Ok(Page {
+        recursive: query.recursive.unwrap_or(false),
+        xattrs: query.xattrs.unwrap_or(false),
+        limit: limit(query.limit)? as usize,
+        offset: query.offset.unwrap_or(0),
+    })
+}
+
+fn needed_path(query: PathQuery) -> Result<Vec<u8>> {
+    path_of(query.path, query.path_b64.as_deref())?
+        .ok_or_else(|| ApiError::invalid("path", "path: name a file of the restore point").into())
+}
+
+/// Open a restore point
+///
+/// Finds its volumes and the guest's system, and opens them for reading. Closed when nobody has used it for its idle
+/// time. The point can't be deleted meanwhile.
+#[utoipa::path(post, path = "/api/v1/restore/mount", operation_id = "mount_backup", tag = "restore",
+    request_body = MountBackup,
+    responses(
+        (status = 200, description = "The session", body = Mount),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn mount(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Json(request): Json<MountBackup>,
+) -> Result<Answer<Mount>> {
+    if request.path.is_some() {
+        let message = "path: mounting at a path is not served by this hub";
+        return Err(ApiError::new(ErrorCode::Unsupported, message)
+            .hint("leave path out, and use the routes of /restore/{mount_id}")
+            .into());
+    }
+    Ok(Answer(state.hub.mount(request).await?))
+}
+
+/// List open restore sessions
+#[utoipa::path(get, path = "/api/v1/restore/mounts", operation_id = "list_mounts", tag = "restore",
+    responses(
+        (status = 200, description = "All of them, oldest first", body = MountList),
+        (status = "4XX", description = "Refused", body = ErrorBody)))]
+pub(crate) async fn mounts(_: Viewer, Shared(state): Shared<State>) -> Answer<MountList> {
+    let mounts = state.hub.mounts();
+    Answer(MountList { total: mounts.len() as u64, mounts })
+}
+
+/// What restore sessions take
+#[utoipa::path(get, path = "/api/v1/restore/resources", operation_id = "restore_resources", tag = "restore",
+    responses(
+        (status = 200, description = "Sessions, memory, devices and limits", body = Resources),
+        (status = "4XX", description = "Refused", body = ErrorBody)))]
+pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Answer<Resources> {
+    Answer(state.hub.restore_resources())
+}
+
+/// How idle restore sessions are closed
+#[utoipa::path(get, path = "/api/v1/restore/cleanup-status", operation_id = "cleanup_status", tag = "restore",
+    responses(
+        (status = 200, description = "As it is now", body = CleanupStatus),
+        (status = "4XX", description = "Refused", body = ErrorBody)))]
+pub(crate) async fn cleanup_status(_: Viewer, Shared(state): Shared<State>) -> Answer<CleanupStatus> {
+    Answer(state.hub.cleanup_status())
+}
+
+/// Show a restore session
+#[utoipa::path(get, path = "/api/v1/restore/{mount_id}", operation_id = "show_mount", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id")),
+    responses(
+        (status = 200, description = "The session", body = Mount),
+        (status = "4XX", description = "Refused", body = ErrorBody)))]
+pub(crate) async fn mounted(
+    _: Viewer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+) -> Result<Answer<Mount>> {
+    Ok(Answer(state.hub.with_session(&id, |session| Ok(session.view())).await?))
+}
+
+/// Close a restore session
+///
+/// Downloads that run come to their end.
+#[utoipa::path(delete, path = "/api/v1/restore/{mount_id}", operation_id = "unmount", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id")),
+    responses(
+        (status = 200, description = "It is closed", body = Unmounted),
+        (status = "4XX", description = "Refused", body = ErrorBody)))]
+pub(crate) async fn unmount(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+) -> Result<Answer<Unmounted>> {
+    let mount_id = state.hub.unmount(&id).await?;
+    Ok(Answer(Unmounted { message: "backup unmounted successfully".to_owned(), mount_id }))
+}
+
+/// List a folder of a restore session
+///
+/// Paths are the guest's. Links on the way are followed, and never lead out of the restore point.
+#[utoipa::path(get, path = "/api/v1/restore/{mount_id}/files", operation_id = "list_files", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id"), FilesQuery),
+    responses(
+        (status = 200, description = "A page of the folder; of a file, the file", body = FileList),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn files(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Query(query): Query<FilesQuery>,
+) -> Result<Answer<FileList>> {
+    let page = page(&query)?;
+    let path = path_of(query.path, query.path_b64.as_deref())?.unwrap_or_else(|| b"/".to_vec());
+    Ok(Answer(state.hub.with_session(&id, move |session| session.files(&path, page)).await?))
+}
+
+/// Find what matches a pattern in a restore session
+///
+/// `path` is the pattern: `*`, `?`, `[…]`, and `**` over folders.
+#[utoipa::path(get, path = "/api/v1/restore/{mount_id}/glob", operation_id = "glob_files", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id"), FilesQuery),
+    responses(
+        (status = 200, description = "A page of what matches", body = FileList),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn glob(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Query(query): Query<FilesQuery>,
+) -> Result<Answer<FileList>> {
+    let page = page(&query)?;
+    let pattern = path_of(query.path, query.path_b64.as_deref())?.unwrap_or_default();
+    Ok(Answer(state.hub.with_session(&id, move |session| session.glob(&pattern, page)).await?))
+}
+
+/// Everything about one file of a restore session
+#[utoipa::path(get, path = "/api/v1/restore/{mount_id}/file-info", operation_id = "file_info", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id"), PathQuery),
+    responses(
+        (status = 200, description = "The file", body = FileInfo),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn file_info(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Query(query): Query<PathQuery>,
+) -> Result<Answer<FileInfo>> {
+    let follow = !query.no_follow.unwrap_or(false);
+    let path = needed_path(query)?;
+    Ok(Answer(state.hub.with_session(&id, move |session| session.info(&path, follow)).await?))
+}
+
+/// Download a file of a restore session
+///
+/// Streamed; a range of bytes may be asked for (RFC 9110, section 14), and the ETag of an earlier answer compared.
+#[utoipa::path(get, path = "/api/v1/restore/{mount_id}/download", operation_id = "download_file", tag = "restore",
+    params(("mount_id" = String, Path, description = "The session's id"), PathQuery),
+    responses(
+        (status = 200, description = "The file's bytes", content_type = "application/octet-stream"),
+        (status = 206, description = "Those that were asked for", content_type = "application/octet-stream"),
+        (status = 304, description = "It is what the caller has"),
+        (status = 416, description = "The file has no such range"),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn download_file(
+    _: Restorer,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Query(query): Query<PathQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let path = needed_path(query)?;
+    let file = state.hub.with_session(&id, move |session| session.open_file(&path)).await?;
+    download::respond(file, &headers).await
+}
