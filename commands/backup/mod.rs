@@ -1,16 +1,21 @@
 //! `backup`: restore points, from their making to their end.
 
 mod cancel;
+mod cat;
 mod chain;
 mod consolidate;
 mod delete;
+mod extract;
 mod list;
+mod ls;
 mod protect;
 mod retry;
 mod show;
 mod start;
+mod stat;
 mod tag;
 mod verify;
+mod volumes;
 mod watch;
 
 use cli::{App, Exit, Result};
@@ -30,6 +35,11 @@ pub enum Command {
     Tag(tag::Args),
     Protect(protect::Args),
     Unprotect(protect::UnprotectArgs),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Stat(stat::Args),
+    Volumes(volumes::Args),
+    Extract(Box<extract::Args>),
 }
 
 impl Command {
@@ -48,6 +58,11 @@ impl Command {
             Command::Tag(args) => args.run(app),
             Command::Protect(args) => args.run(app),
             Command::Unprotect(args) => args.run(app),
+            Command::Ls(args) => args.run(app),
+            Command::Cat(args) => args.run(app),
+            Command::Stat(args) => args.run(app),
+            Command::Volumes(args) => args.run(app),
+            Command::Extract(args) => args.run(app),
         }
     }
 }

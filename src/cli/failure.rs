@@ -93,6 +93,14 @@ impl Failure {
         self
     }
 
+    /// Headline and reason in one sentence, for where it is one of many.
+    pub fn message(&self) -> String {
+        match &self.why {
+            Some(why) => format!("{}: {why}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// Says what was attempted: what was the headline so far becomes the reason.
     #[must_use]
     pub fn during(mut self, attempt: impl Into<String>) -> Self {

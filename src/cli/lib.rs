@@ -10,12 +10,14 @@
 
 mod arguments;
 pub mod backup_job;
+pub mod browse;
 pub mod complete;
 mod confirm;
 mod connect;
 pub mod detach;
 mod duration;
 mod exit;
+pub mod extract;
 mod failure;
 mod follow;
 mod interrupt;

@@ -44,6 +44,11 @@ impl Show {
         time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
     }
 
+    /// A moment of a guest, as the wire has it; as it is where it is beyond what this program can show.
+    pub fn stamp(&self, text: &str) -> String {
+        text.parse().map_or_else(|_| text.to_owned(), |time| self.time(time))
+    }
+
     /// The time between two moments, where both are known.
     pub fn between(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Option<String> {
         Some(duration::short(span(from?, to?)))

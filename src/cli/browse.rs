@@ -1,0 +1,265 @@
+//! Looking into a restore point: what the commands on files share.
+//!
+//! A [`Browsing`] is an open restore session of the hub. It is closed when it is dropped, whatever happened.
+
+use crate::connect::{App, Connection, During};
+use crate::failure::{Failure, Result};
+use crate::{complete, show};
+use api::{
+    ClientError, FileEntry, FileInfo, FileList, FilesQuery, Mount, MountBackup, PathQuery, from_base64,
+    to_base64,
+};
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// How many entries are asked for at once.
+const PAGE: u32 = 1000;
+/// More than this is no key file.
+const MAX_KEY: u64 = 8 << 20;
+
+/// A backup and paths in it, as positional words: `BACKUP [PATH…]`, or `--backup-id BACKUP [PATH…]`.
+#[derive(Debug, Clone, Args)]
+pub struct PointArgs {
+    /// The backup (an id, the beginning of one, latest, VM@latest, VM@2025-10-06), then paths in it
+    #[arg(value_name = "BACKUP] [PATH", required_unless_present = "backup_id", add = ArgValueCompleter::new(complete::backups))]
+    words: Vec<OsString>,
+    /// The backup as an option; all words are paths then
+    #[arg(long, value_name = "BACKUP", add = ArgValueCompleter::new(complete::backups))]
+    backup_id: Option<String>,
+}
+
+impl PointArgs {
+    /// The address of the backup.
+    pub fn address(&self) -> String {
+        match (&self.backup_id, self.words.first()) {
+            (Some(id), _) => id.clone(),
+            (None, Some(word)) => word.to_string_lossy().into_owned(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The paths.
+    pub fn paths(&self) -> Vec<Vec<u8>> {
+        let skipped = usize::from(self.backup_id.is_none());
+        self.words.iter().skip(skipped).map(|word| word.as_bytes().to_vec()).collect()
+    }
+}
+
+/// What of a point is looked at, and how.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Disk options")]
+pub struct ViewArgs {
+    /// Only this disk of the backup, from 0
+    #[arg(long, value_name = "N")]
+    pub disk: Option<u32>,
+    /// Only this volume, such as disk0/part1; its root folder is / then
+    #[arg(long, value_name = "ID")]
+    pub volume: Option<String>,
+    /// Show volumes whose journal can't be replayed as they lie on the disk
+    #[arg(long)]
+    pub ignore_journal: bool,
+    /// A file that opens encrypted volumes: a key file, or a passphrase in its first line
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Vec<PathBuf>,
+    /// Ask for a passphrase on the terminal
+    #[arg(long)]
+    pub ask_passphrase: bool,
+}
+
+impl ViewArgs {
+    fn keys(&self) -> Result<Vec<String>> {
+        let mut keys = Vec::new();
+        for path in &self.passphrase_file {
+            let failed =
+                |error: &std::io::Error| Failure::local(format!("{} can't be read", path.display()), error);
+            let size = std::fs::metadata(path).map_err(|error| failed(&error))?.len();
+            if size > MAX_KEY {
+                return Err(Failure::usage(format!("{} is too large for a key file", path.display())));
+            }
+            let content = std::fs::read(path).map_err(|error| failed(&error))?;
+            let line = content.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            if line.len() != content.len() {
+                keys.push(to_base64(line));
+            }
+            keys.push(to_base64(&content));
+        }
+        if self.ask_passphrase {
+            let asked =
+                dialoguer::Password::new().with_prompt("Passphrase of the guest's volumes").interact();
+            let asked = asked.map_err(|error| {
+                Failure::usage("there is no terminal to ask on")
+                    .why(error.to_string())
+                    .next("give --passphrase-file FILE")
+            })?;
+            keys.push(to_base64(asked.as_bytes()));
+        }
+        Ok(keys)
+    }
+}
+
+/// An open session.
+pub struct Browsing<'a> {
+    hub: &'a Connection,
+    /// As it was when it was opened.
+    pub mount: Mount,
+}
+
+impl<'a> Browsing<'a> {
+    /// Opens a point.
+    ///
+    /// # Errors
+    /// No such point; what hides all of it.
+    pub fn open(hub: &'a Connection, app: &App, address: &str, view: &ViewArgs) -> Result<Browsing<'a>> {
+        let attempt = || format!("{address} can't be opened");
+        let backup = hub.resolve(app, address).during(attempt)?;
+        let request = MountBackup {
+            disk_id: view.disk,
+            volume: view.volume.clone(),
+            ignore_journal: view.ignore_journal,
+            keys_b64: view.keys()?,
+            ..MountBackup::of(backup.id)
+        };
+        let mount = hub.wait(hub.client().mount(&request)).during(attempt)?;
+        Ok(Browsing { hub, mount })
+    }
+
+    fn id(&self) -> &str {
+        &self.mount.mount_id
+    }
+
+    /// The session as it is now.
+    ///
+    /// # Errors
+    /// Where it is closed.
+    pub fn now(&self) -> Result<Mount> {
+        Ok(self.hub.wait(self.hub.client().mounted(self.id()))?)
+    }
+
+    /// All of a folder, page by page; `take` may end it.
+    ///
+    /// # Errors
+    /// Where the folder can't be read.
+    pub fn folder(
+        &self,
+        path: &[u8],
+        recursive: bool,
+        xattrs: bool,
+        take: &mut dyn FnMut(FileList) -> Result<()>,
+    ) -> Result<()> {
+        let (client, id) = (self.hub.client(), self.id());
+        self.pages(path, recursive, xattrs, &|query| self.hub.wait(client.files(id, query)), take)
+    }
+
+    /// All that matches a pattern, page by page.
+    ///
+    /// # Errors
+    /// Where the pattern is beyond the bounds.
+    pub fn glob(&self, pattern: &[u8], take: &mut dyn FnMut(FileList) -> Result<()>) -> Result<()> {
+        let (client, id) = (self.hub.client(), self.id());
+        self.pages(pattern, false, true, &|query| self.hub.wait(client.glob(id, query)), take)
+    }
+
+    fn pages(
+        &self,
+        path: &[u8],
+        recursive: bool,
+        xattrs: bool,
+        ask: &dyn Fn(&FilesQuery) -> Result<FileList, ClientError>,
+        take: &mut dyn FnMut(FileList) -> Result<()>,
+    ) -> Result<()> {
+        let place = PathQuery::of(path);
+        let mut offset = 0;
+        loop {
+            let query = FilesQuery {
+                path: place.path.clone(),
+                path_b64: place.path_b64.clone(),
+                recursive: recursive.then_some(true),
+                xattrs: xattrs.then_some(true),
+                limit: Some(PAGE),
+                offset: Some(offset),
+            };
+            let list = ask(&query)?;
+            // Those that can't be read count too.
+            offset += u64::from(PAGE);
+            let done = offset >= list.total_count;
+            take(list)?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything about one file.
+    ///
+    /// # Errors
+    /// Where it is not there or can't be read.
+    pub fn info(&self, path: &[u8], follow: bool) -> Result<FileInfo> {
+        let query = PathQuery { no_follow: (!follow).then_some(true), ..PathQuery::of(path) };
+        Ok(self.hub.wait(self.hub.client().file_info(self.id(), &query))?)
+    }
+
+    /// Writes a file's content to `out`.
+    ///
+    /// # Errors
+    /// Where it can't be read, or `out` not be written: told apart by [`Copied`].
+    pub fn copy(&self, path: &[u8], out: &mut dyn Write) -> Result<Copied> {
+        let query = PathQuery::of(path);
+        let broke_off = |error: ClientError| {
+            Failure::from(error)
+                .during(format!("{} could not be read whole", show::one_line(&String::from_utf8_lossy(path))))
+        };
+        self.hub.wait(async {
+            let mut download = self.hub.client().download(self.id(), &query, None).await?;
+            let mut bytes = 0;
+            while let Some(part) = download.next().await.map_err(broke_off)? {
+                if let Err(error) = out.write_all(&part) {
+                    return Ok(Copied::NotWritten(error));
+                }
+                bytes += part.len() as u64;
+            }
+            Ok(Copied::All(bytes))
+        })
+    }
+}
+
+impl Drop for Browsing<'_> {
+    fn drop(&mut self) {
+        // What the process leaves open is closed at its end.
+        if let Err(error) = self.hub.wait(self.hub.client().unmount(&self.mount.mount_id)) {
+            tracing::debug!(%error, "the session could not be closed");
+        }
+    }
+}
+
+/// How far a copy came.
+#[derive(Debug)]
+pub enum Copied {
+    /// All of it: so many bytes.
+    All(u64),
+    /// What was read could not be written.
+    NotWritten(std::io::Error),
+}
+
+/// The exact path of an entry.
+pub fn path_of(entry: &FileEntry) -> OsString {
+    exact(&entry.path_b64, &entry.path)
+}
+
+/// The exact target of a link.
+pub fn target_of(entry: &FileEntry) -> Option<OsString> {
+    let target = entry.link_target.as_deref()?;
+    Some(
+        entry
+            .link_target_b64
+            .as_deref()
+            .map_or_else(|| OsStr::new(target).to_owned(), |b64| exact(b64, target)),
+    )
+}
+
+fn exact(b64: &str, text: &str) -> OsString {
+    from_base64(b64).map_or_else(|_| OsStr::new(text).to_owned(), OsString::from_vec)
+}

@@ -1,0 +1,494 @@
+//! Getting files out of a restore session onto this machine.
+//!
+//! A file or a whole folder is taken entry by entry: links as links, names of one file as names of one file, holes as
+//! holes, with mode, times, owner (as root) and extended attributes as far as the target takes them. What can't be read
+//! or written is told, counted and left out, and the rest goes on. Nothing is written outside of the target
+//! ([`target`]), whatever the backup, or what stands in the target, holds.
+
+pub mod target;
+
+use crate::browse::{Browsing, path_of, target_of};
+use crate::connect::Connection;
+use crate::failure::{Failure, Result};
+use crate::interrupt::{Interrupts, Wish};
+use crate::show::one_line;
+use crate::ui::Ui;
+use api::{FileEntry, FileType, PathQuery, from_base64};
+use jiff::Timestamp;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use target::{Attributes, Folder};
+
+/// How deep folders are followed: each holds a file descriptor open.
+const MAX_DEPTH: usize = 500;
+/// A file whose holes are smaller together is copied whole.
+const WORTH_HOLES: u64 = 1 << 20;
+/// How often the line that tells how far it is changes.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What happens to a file that stands in the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// It stays; the backup's is left out.
+    Never,
+    /// It is replaced where the backup's is newer.
+    Newer,
+    /// It is replaced.
+    Always,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// What happens to what stands there.
+    pub overwrite: Overwrite,
+    /// Give files their owners. Only root can.
+    pub owners: bool,
+    /// Make device nodes, and keep setuid and setgid bits. Only root can.
+    pub special: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Report {
+    /// Regular files.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Device nodes, pipes and sockets.
+    pub special: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Left alone, because something stands there already.
+    pub skipped: u64,
+    /// Device nodes, pipes and sockets that were left out.
+    pub left_out: u64,
+    /// Files whose owner, attributes or times could not be set in part.
+    pub incomplete: u64,
+    /// Could not be read or written.
+    pub failed: u64,
+}
+
+/// Takes files out of one session into one target.
+pub struct Extraction<'a> {
+    hub: &'a Connection,
+    session: &'a Browsing<'a>,
+    ui: &'a Ui,
+    wanted: Wanted,
+    root: bool,
+    interrupts: Interrupts,
+    /// The target.
+    base: Option<Folder>,
+    /// Where each file with several names is: the folders from the target down, and its name there.
+    names: HashMap<String, (Vec<Vec<u8>>, Vec<u8>)>,
+    /// The folders of the backup that the way to the current one leads through.
+    way: HashSet<String>,
+    meter: Meter,
+    /// So far.
+    pub report: Report,
+}
+
+/// Why an entry was not extracted.
+enum Trouble {
+    /// It is told and counted, and the rest goes on.
+    Entry(String),
+    /// Nothing more can be done.
+    End(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::End(failure)
+    }
+}
+
+impl<'a> Extraction<'a> {
+    /// Nothing is done yet.
+    ///
+    /// # Errors
+    /// Where signals can't be listened to.
+    pub fn new(hub: &'a Connection, session: &'a Browsing<'a>, ui: &'a Ui, wanted: Wanted) -> Result<Self> {
+        let interrupts = hub.wait(async { Interrupts::listen() })?;
+        Ok(Extraction {
+            hub,
+            session,
+            ui,
+            wanted,
+            root: rustix::process::geteuid().is_root(),
+            interrupts,
+            base: None,
+            names: HashMap::new(),
+            way: HashSet::new(),
+            meter: Meter::new(ui),
+            report: Report::default(),
+        })
+    }
+
+    /// Extracts one file of the backup to exactly `name` in the folder `folder` of this machine.
+    ///
+    /// # Errors
+    /// A signal; a target that can't be used. What is wrong with the file itself is in the report.
+    pub fn file(&mut self, entry: &FileEntry, folder: &Path, name: &[u8]) -> Result<()> {
+        let target = self.open(folder)?;
+        let mut way = Vec::new();
+        let done = self.entry(entry, &target, &mut way, name);
+        self.settle(entry, done)
+    }
+
+    /// Extracts what is in the folder `entry` of the backup into the folder `into` of this machine.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file).
+    pub fn content(&mut self, entry: &FileEntry, into: &Path) -> Result<()> {
+        let target = self.open(into)?;
+        let mut way = Vec::new();
+        let done = self.below(entry, &target, &mut way);
+        self.settle(entry, done)
+    }
+
+    /// Opens a target. Files of one target only can be names of each other.
+    fn open(&mut self, folder: &Path) -> Result<Folder> {
+        let opened = Folder::target(folder).and_then(|target| Ok((target.again()?, target)));
+        let (base, target) = opened.map_err(|error| {
+            Failure::local(format!("{} can't be written to", folder.display()), &error)
+                .next("choose another --output")
+        })?;
+        self.base = Some(base);
+        self.names.clear();
+        Ok(target)
+    }
+
+    fn settle(&mut self, entry: &FileEntry, done: Result<(), Trouble>) -> Result<()> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(Trouble::Entry(why)) => {
+                self.report.failed += 1;
+                self.ui.warn(&one_line(&format!("{}: {why}", entry.path)));
+                Ok(())
+            }
+            Err(Trouble::End(failure)) => Err(failure),
+        }
+    }
+
+    fn entry(
+        &mut self,
+        entry: &FileEntry,
+        folder: &Folder,
+        way: &mut Vec<Vec<u8>>,
+        name: &[u8],
+    ) -> Result<(), Trouble> {
+        self.meter.show(&self.report);
+        if !target::is_name(name) {
+            return Err(Trouble::Entry("its name would lead elsewhere".to_owned()));
+        }
+        if entry.kind != FileType::Directory && !self.may_write(entry, folder, name)? {
+            self.report.skipped += 1;
+            return Ok(());
+        }
+        match entry.kind {
+            FileType::Directory => {
+                let inner = folder.enter(name).map_err(|error| cannot_write(&error))?;
+                way.push(name.to_vec());
+                let done = self.below(entry, &inner, way);
+                way.pop();
+                done?;
+                let missing = inner.finish(&self.attributes(entry));
+                self.missing(entry, &missing);
+                self.report.folders += 1;
+                Ok(())
+            }
+            FileType::File => self.regular(entry, folder, way, name),
+            FileType::Symlink => {
+                let to = target_of(entry).unwrap_or_default();
+                folder
+                    .link(name, to.as_bytes(), &self.attributes(entry), true)
+                    .map_err(|error| cannot_write(&error))?;
+                self.report.links += 1;
+                Ok(())
+            }
+            FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket => {
+                self.node(entry, folder, name)
+            }
+        }
+    }
+
+    /// Whether what stands at a name, if anything, is to be replaced.
+    fn may_write(&self, entry: &FileEntry, folder: &Folder, name: &[u8]) -> Result<bool, Trouble> {
+        let Some(standing) = folder.standing(name).map_err(|error| cannot_write(&error))? else {
+            return Ok(true);
+        };
+        if standing.is_folder {
+            return Err(Trouble::Entry("a folder stands at its place".to_owned()));
+        }
+        Ok(match self.wanted.overwrite {
+            Overwrite::Always => true,
+            Overwrite::Never => false,
+            Overwrite::Newer => time(&entry.modified_time).is_some_and(|ours| ours > standing.modified),
+        })
+    }
+
+    /// All entries of a folder of the backup.
+    fn below(&mut self, entry: &FileEntry, folder: &Folder, way: &mut Vec<Vec<u8>>) -> Result<(), Trouble> {
+        if way.len() >= MAX_DEPTH {
+            return Err(Trouble::Entry(format!("it lies more than {MAX_DEPTH} folders deep")));
+        }
+        if !self.way.insert(entry.node.clone()) {
+            return Err(Trouble::Entry(
+                "the folder contains itself: the guest's file system is damaged".to_owned(),
+            ));
+        }
+        let path = path_of(entry);
+        let mut failed = Ok(());
+        let listed = self.session.folder(path.as_bytes(), false, true, &mut |page| {
+            for error in &page.errors {
+                self.report.failed += 1;
+                self.ui.warn(&one_line(&format!("{}: {}", error.path, error.error)));
+            }
+            for child in &page.files {
+                let exact = path_of(child);
+                let name = exact.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
+                // What the fstab does not name is asked for by its path.
+                if path.as_bytes() == b"/" && name == b"@volumes" {
+                    continue;
+                }
+                let done = self.entry(child, folder, way, &name);
+                if let Err(failure) = self.settle(child, done) {
+                    failed = Err(());
+                    return Err(failure);
+                }
+            }
+            Ok(())
+        });
+        self.way.remove(&entry.node);
+        match (listed, failed) {
+            (Ok(()), _) => Ok(()),
+            (Err(failure), Err(())) => Err(Trouble::End(failure)),
+            (Err(failure), Ok(())) => Err(Trouble::Entry(failure.message())),
+        }
+    }
+
+    fn regular(
+        &mut self,
+        entry: &FileEntry,
+        folder: &Folder,
+        way: &[Vec<u8>],
+        name: &[u8],
+    ) -> Result<(), Trouble> {
+        if entry.links > 1 {
+            if let Some((first_way, first)) = self.names.get(&entry.node) {
+                if let Some(first_folder) = self.reopen(first_way)
+                    && folder.another_name(name, &first_folder, first, true).is_ok()
+                {
+                    self.report.files += 1;
+                    return Ok(());
+                }
+                // A target without such names gets a copy.
+            } else {
+                self.names.insert(entry.node.clone(), (way.to_vec(), name.to_vec()));
+            }
+        }
+        let path = path_of(entry).into_vec();
+        let partial = folder.begin().map_err(|error| cannot_write(&error))?;
+        let written = if entry.size.saturating_sub(entry.allocated_bytes) >= WORTH_HOLES {
+            let info =
+                self.session.info(&path, false).map_err(|failure| Trouble::Entry(failure.message()))?;
+            partial.file.set_len(entry.size).map_err(|error| cannot_write(&error))?;
+            let parts = info.data.iter().map(|&(start, length)| start..start.saturating_add(length));
+            parts
+                .filter(|part| !part.is_empty())
+                .try_for_each(|part| self.copy(&path, Some(part), &partial.file))
+        } else if entry.size == 0 {
+            Ok(())
+        } else {
+            self.copy(&path, None, &partial.file)
+        };
+        written?;
+        let size = partial.file.metadata().map_err(|error| cannot_write(&error))?.len();
+        if size != entry.size {
+            return Err(Trouble::Entry(format!("{size} bytes came, and {} were to come", entry.size)));
+        }
+        let missing =
+            partial.finish(name, &self.attributes(entry), true).map_err(|error| cannot_write(&error))?;
+        self.missing(entry, &missing);
+        self.report.files += 1;
+        Ok(())
+    }
+
+    /// The folder that lies at `way` from the target.
+    fn reopen(&self, way: &[Vec<u8>]) -> Option<Folder> {
+        let mut at = self.base.as_ref()?.again().ok()?;
+        for name in way {
+            at = at.enter(name).ok()?;
+        }
+        Some(at)
+    }
+
+    fn copy(&mut self, path: &[u8], part: Option<Range<u64>>, file: &std::fs::File) -> Result<(), Trouble> {
+        let query = PathQuery::of(path);
+        let mut at = part.as_ref().map_or(0, |part| part.start);
+        let (client, id) = (self.hub.client(), &self.session.mount.mount_id);
+        let (interrupts, report, meter) = (&mut self.interrupts, &mut self.report, &mut self.meter);
+        self.hub.wait(async {
+            let mut download = client
+                .download(id, &query, part)
+                .await
+                .map_err(|error| Trouble::Entry(Failure::from(error).message()))?;
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    wish = interrupts.next() => match wish {
+                        Wish::Stop(exit) => {
+                            let failure = Failure::new(exit, "cancelled", "the extraction was stopped");
+                            return Err(Trouble::End(failure.why("what is complete stays, nothing else is left")));
+                        }
+                        Wish::Status => continue,
+                    },
+                    next = download.next() => next,
+                };
+                let bytes = match next {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => return Ok(()),
+                    Err(error) => return Err(Trouble::Entry(Failure::from(error).message())),
+                };
+                file.write_all_at(&bytes, at).map_err(|error| cannot_write(&error))?;
+                at += bytes.len() as u64;
+                report.bytes += bytes.len() as u64;
+                meter.show(report);
+            }
+        })
+    }
+
+    fn node(&mut self, entry: &FileEntry, folder: &Folder, name: &[u8]) -> Result<(), Trouble> {
+        use rustix::fs::FileType as Kind;
+        if !(self.wanted.special && self.root) {
+            self.report.left_out += 1;
+            return Ok(());
+        }
+        let kind = match entry.kind {
+            FileType::CharDevice => Kind::CharacterDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            _ => Kind::Socket,
+        };
+        let device = entry.device.unwrap_or_default();
+        folder
+            .special(name, kind, device, &self.attributes(entry), true)
+            .map_err(|error| cannot_write(&error))?;
+        self.report.special += 1;
+        Ok(())
+    }
+
+    fn attributes(&self, entry: &FileEntry) -> Attributes {
+        let mode = u32::from_str_radix(&entry.mode, 8).unwrap_or(0o600);
+        let kept = if self.wanted.special && self.root { 0o7777 } else { 0o1777 };
+        let times = time(&entry.accessed_time).zip(time(&entry.modified_time));
+        let xattr = |xattr: &api::XattrView| {
+            let name = xattr.name.as_bytes().to_vec();
+            (self.root || name.starts_with(b"user."))
+                .then(|| Some((name, from_base64(&xattr.value_b64).ok()?)))?
+        };
+        Attributes {
+            mode: mode & kept,
+            owner: (self.root && self.wanted.owners).then_some((entry.uid, entry.gid)),
+            times: times.map(|(accessed, modified)| [accessed, modified]),
+            xattrs: entry.xattrs.iter().filter_map(xattr).collect(),
+        }
+    }
+
+    fn missing(&mut self, entry: &FileEntry, missing: &[String]) {
+        if !missing.is_empty() {
+            self.report.incomplete += 1;
+            self.ui.warn(&one_line(&format!("{}: could not set {}", entry.path, missing.join(", "))));
+        }
+    }
+}
+
+fn cannot_write(error: &io::Error) -> Trouble {
+    match error.kind() {
+        // Every further file would fail alike.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            let failure = Failure::new(crate::Exit::NoSpace, "no_space", "the target is full");
+            Trouble::End(failure.why(error.to_string()).next("make room, or choose another --output"))
+        }
+        _ => Trouble::Entry(format!("can't be written: {error}")),
+    }
+}
+
+/// Seconds and nanoseconds after them.
+fn time(text: &str) -> Option<(i64, i64)> {
+    let nanos = text.parse::<Timestamp>().ok()?.as_nanosecond();
+    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
+    Some((seconds, i64::try_from(nanos.rem_euclid(1_000_000_000)).ok()?))
+}
+
+/// The line that tells how far it is, on a terminal.
+struct Meter {
+    bar: Option<indicatif::ProgressBar>,
+    started: Instant,
+    shown: Instant,
+    show: crate::show::Show,
+}
+
+impl Meter {
+    fn new(ui: &Ui) -> Self {
+        let live = crate::ui::stderr_is_live() && !ui.quiet && !ui.json;
+        let bar = live.then(|| {
+            let bar = ui.screen.raise().add(indicatif::ProgressBar::no_length());
+            bar.with_style(
+                indicatif::ProgressStyle::with_template("{msg}")
+                    .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
+            )
+        });
+        let now = Instant::now();
+        Meter { bar, started: now, shown: now, show: ui.show.clone() }
+    }
+
+    fn show(&mut self, report: &Report) {
+        let Some(bar) = &self.bar else { return };
+        if self.shown.elapsed() < TICK {
+            return;
+        }
+        self.shown = Instant::now();
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        let speed = self.show.speed((report.bytes as f64 / seconds) as u64);
+        bar.set_message(format!("{} files, {}, {speed}", report.files, self.show.size(report.bytes)));
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The last component of a path that a user gave, and the folder before it.
+pub fn split(path: &Path) -> (std::path::PathBuf, OsString) {
+    let name = path.file_name().map(OsString::from).unwrap_or_default();
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => std::path::PathBuf::from("."),
+    };
+    (folder, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_rounded_down() {
+        assert_eq!(time("1969-12-31T23:59:59.5Z"), Some((-1, 500_000_000)));
+        assert_eq!(time("2100-01-01T00:00:00Z"), Some((4_102_444_800, 0)));
+        assert_eq!(time("never"), None);
+    }
+}
