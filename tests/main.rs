@@ -3,6 +3,7 @@
 
 mod architecture;
 mod backup;
+mod browse;
 mod chain;
 mod concurrency;
 mod faults;

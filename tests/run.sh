@@ -22,7 +22,13 @@ declare -A packages=(
   [cc]=build-essential [qemu-img]=qemu-utils [qemu-nbd]=qemu-utils [qemu-storage-daemon]=qemu-utils
   [nbdkit]=nbdkit [nbdcopy]=libnbd-bin [nbdinfo]=libnbd-bin [mkfs.ext4]=e2fsprogs [debugfs]=e2fsprogs
   [sgdisk]=gdisk [openssl]=openssl [tmux]=tmux [jq]=jq [zsh]=zsh [fish]=fish [mandoc]=mandoc
-  [sqlite3]=sqlite3 [shellcheck]=shellcheck [pgrep]=procps [setpriv]=util-linux
+  [sqlite3]=sqlite3 [shellcheck]=shellcheck [pgrep]=procps [setpriv]=util-linux [blkid]=util-linux
+  [sfdisk]=fdisk [losetup]=mount [mkfs.xfs]=xfsprogs [xfs_io]=xfsprogs [mkfs.btrfs]=btrfs-progs [mkntfs]=ntfs-3g
+  [mkfs.vfat]=dosfstools [mkfs.exfat]=exfatprogs [mount.exfat-fuse]=exfat-fuse [mcopy]=mtools
+  [xorriso]=xorriso [genisoimage]=genisoimage [mkudffs]=udftools [lvcreate]=lvm2 [mdadm]=mdadm
+  [mkfs.erofs]=erofs-utils [mkfs.f2fs]=f2fs-tools [mkfs.jfs]=jfsutils [mkfs.nilfs2]=nilfs-tools
+  [mkfs.reiserfs]=reiserfsprogs [mksquashfs]=squashfs-tools [grub-mount]=grub-common
+  [reged]=chntpw [cryptsetup]=cryptsetup-bin [setfattr]=attr [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
 )
 
 install_packages() {
