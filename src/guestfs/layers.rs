@@ -99,7 +99,9 @@ impl Inventory {
     pub fn open_btrfs(&self, id: &str, options: &OpenOptions) -> Result<Arc<Btrfs>> {
         let volume = self.file_system(id)?;
         match &volume.content {
-            Content::FileSystem(found) if found.kind == "btrfs" => Btrfs::open(volume.devices.clone(), options),
+            Content::FileSystem(found) if found.kind == "btrfs" => {
+                Btrfs::open(volume.devices.clone(), options)
+            }
             _ => Err(Error::unsupported(format!("{id} holds no btrfs: a subvolume of it"))),
         }
     }

@@ -72,10 +72,6 @@ impl Image {
         &self.paths
     }
 
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     pub fn devices(&self) -> Vec<Device> {
         self.paths.iter().map(|path| Arc::new(FileDevice::open(path).unwrap()) as Device).collect()
     }
