@@ -1,9 +1,9 @@
 //! btrfs: subvolumes, snapshots, compression, checksums and several devices, as Linux writes it.
 //!
-//! The model: everything is an item in a B-tree, found by a key of three numbers ([`tree`]); blocks and data have
-//! *logical* addresses, which chunks spread over the devices ([`chunk`], [`pool`]); a tree of trees holds the roots of
-//! all others, among them one tree for each subvolume ([`root`]). A commit writes a new superblock over new trees, so
-//! there is no journal; what fsync wrote between two commits is in log trees, which are replayed in memory ([`log`]).
+//! The model: everything is an item in a B-tree, found by a key of three numbers (`tree`); blocks and data have
+//! *logical* addresses, which chunks spread over the devices (`chunk`, `pool`); a tree of trees holds the roots of
+//! all others, among them one tree for each subvolume (`root`). A commit writes a new superblock over new trees, so
+//! there is no journal; what fsync wrote between two commits is in log trees, which are replayed in memory (`log`).
 //!
 //! Every block of metadata is checked against its checksum and against what points to it, and every sector of data
 //! against the checksum tree, where the file has not turned that off; what is wrong is taken from another copy, and is

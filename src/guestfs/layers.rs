@@ -5,9 +5,9 @@
 //! partition table. What it can't read is a [`Volume`] that says why; it never fails as a whole.
 //!
 //! The model: a *candidate* is a range of bytes with a name. It is asked in a fixed order whether it is a member of
-//! an array, a LUKS container, a partitioned disk, a physical volume or a file system ([`probe`]). Members and physical
+//! an array, a LUKS container, a partitioned disk, a physical volume or a file system (`probe`). Members and physical
 //! volumes are collected, and put together when all candidates were looked at; what that makes are candidates again
-//! ([`search`]).
+//! (`search`).
 //!
 //! Not here: what is inside of a file system, and which of the volumes is a guest's root.
 

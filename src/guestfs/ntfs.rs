@@ -1,8 +1,8 @@
 //! NTFS, versions 1.2 to 3.1, as Windows and ntfs-3g write it.
 //!
-//! The model, from below: [`boot`] gives the sizes; [`runs`] and [`stream`] the bytes of an attribute, compressed ones
-//! through [`lznt1`]; [`record`], [`list`] and [`file`] what a file is made of; [`index`] its folder; [`reparse`] and
-//! [`node`] what it is to whoever lists it; [`tree`] shows all that as a [`GuestFs`]. [`log`] replays a dirty
+//! The model, from below: `boot` gives the sizes; `runs` and `stream` the bytes of an attribute, compressed ones
+//! through `lznt1`; `record`, `list` and [`file`] what a file is made of; `index` its folder; `reparse` and
+//! `node` what it is to whoever lists it; `tree` shows all that as a [`GuestFs`]. `log` replays a dirty
 //! `$LogFile` in memory before.
 //!
 //! What is shown, and how:
@@ -14,7 +14,7 @@
 //!   (`\a`) is shown from its folder (`../a`), so that it leads to the same file wherever the volume stands. The links of
 //!   Linux (WSL) and Interix and their devices are shown as what they mean. Interix' pipes and sockets, which are system
 //!   files of no or one byte, are shown as files: Windows has many such files that are none.
-//! - Files that the Windows Overlay Filter compressed (CompactOS, `compact /exe`) are read, by [`wof`].
+//! - Files that the Windows Overlay Filter compressed (CompactOS, `compact /exe`) are read, by `wof`.
 //! - Any other reparse point whose content a driver makes (deduplication, cloud placeholders, WIMBoot …) is listed with its
 //!   size; reading it is refused by the driver's name. A folder of OneDrive lists what is in it on the disk.
 //! - A volume of a Windows that sleeps (hibernation, fast start) is shown with a warning, as ntfs-3g mounts it to be read.

@@ -9,7 +9,7 @@
 //!   folder: it can be seen, what stands below it can be reached, and entering it is the error.
 //! - Nothing leaves the tree: [`resolve`](Tree::resolve) follows links inside of it, and `..` above its root is its root.
 //!
-//! Not here: which of a guest's volumes is which ([`system`](crate::system)), contents as streams and hashes
+//! Not here: which of a guest's volumes is which ([`system`]), contents as streams and hashes
 //! ([`content`](crate::content)), inode numbers for a mount.
 
 mod glob;

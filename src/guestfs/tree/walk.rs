@@ -19,7 +19,7 @@ pub struct WalkOptions {
     /// How many folders are entered at most.
     pub max_folders: usize,
     /// Whether entries come in the order of their names' bytes. Otherwise they come as the file system has them, which
-    /// is the same each time too, and so does the folder that would take more than [`SORTED_BYTES`] of memory.
+    /// is the same each time too, and so does the folder that would take more than `SORTED_BYTES` of memory.
     pub sorted: bool,
     /// Whether volumes that stand in a folder are entered. They are visited in any case.
     pub cross_mounts: bool,
