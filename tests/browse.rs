@@ -203,6 +203,38 @@ fn what_can_not_be_read_is_told_with_its_own_exit_code() {
     site.assert_nothing_left_over();
 }
 
+/// The bytes of the file at `path` that begin with `marker`, changed by one bit.
+fn rot(path: &Path, marker: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(marker.len()).rposition(|window| window == marker).unwrap();
+    bytes[at + 1] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_bit_that_has_rotted_in_the_repository_is_never_given_out() {
+    if !tools() {
+        return;
+    }
+    let site = Site::new();
+    let guest = Guest::new(&site);
+    let id = backed_up(&site, &guest.disk);
+    rot(&site.top_of(&id, 0), b"<?php // version 0");
+    let run = site.run(&format!("backup cat {id} /var/www/index.php"));
+    assert!(run.code == 6 && run.stdout.is_empty(), "{run:#?}");
+    assert!(run.stderr.contains("hash") && run.stderr.contains("index.php"), "{run:#?}");
+    let run = site.run(&format!("backup extract {id} /var/www --output {{}}/out"));
+    assert_eq!(run.code, 3, "{run:#?}");
+    assert!(!site.path("out/www/index.php").exists() && run.stderr.contains("hash"), "{run:#?}");
+    assert_eq!(site.ok(&format!("backup cat {id} /etc/hostname")).stdout, "guest\n", "what is whole is read");
+    // The same in a point that stores only what has changed, over damage that it does not see.
+    guest.publish(&site, 1);
+    let next = site.backup("--vm web");
+    assert!(site.ok(&format!("backup cat {next} /var/www/index.php")).stdout == content(1));
+    rot(&site.top_of(&next, 0), b"<?php // version 1");
+    assert_eq!(site.run(&format!("backup cat {next} /var/www/index.php")).code, 6);
+}
+
 fn same_tree(a: &Path, b: &Path) {
     let done = Command::new("diff").args(["-r", "--no-dereference"]).args([a, b]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));

@@ -16,6 +16,7 @@ mod volumes;
 pub use session::{OpenFile, Page, Session};
 pub(crate) use sessions::Sessions;
 
+use crate::checked::CheckedDisk;
 use crate::points::OpenDisk;
 use crate::{Error, Hub, Missing, Result, blocking};
 use api::{CleanupStatus, DEFAULT_IDLE_SECONDS, Mount, MountBackup, Resources, from_base64};
@@ -72,9 +73,9 @@ impl Hub {
         }
         let idle = Duration::from_secs(request.idle_timeout_seconds.unwrap_or(DEFAULT_IDLE_SECONDS));
         let session = blocking::run("mount", move || {
-            let disk = |(index, open): (DiskIndex, OpenDisk)| Disk {
-                index: index.0,
-                device: Arc::new(PointDisk(open.chain)),
+            let disk = |(index, open): (DiskIndex, OpenDisk)| {
+                let checked = CheckedDisk::new(open, format!("disk {index} of {}", record.id));
+                Disk { index: index.0, device: Arc::new(PointDisk(checked)) }
             };
             let disks: Vec<Disk> = open.into_iter().map(disk).collect();
             let inventory = discover(&disks, &LayerOptions { keys });

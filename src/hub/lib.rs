@@ -37,6 +37,7 @@ mod backup;
 mod blocking;
 mod browse;
 mod chains;
+mod checked;
 mod config;
 mod consolidate;
 mod control;

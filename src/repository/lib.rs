@@ -30,7 +30,7 @@ mod transaction;
 
 pub use error::{Error, Result};
 pub use local::LocalRepository;
-pub use manifest::{Bottom, ChainBaseline, Manifest, ManifestSummary, ManifestWriter};
+pub use manifest::{Bottom, ChainBaseline, ChainLookup, Manifest, ManifestSummary, ManifestWriter};
 pub use marker::Identity;
 pub use path::{DiskFiles, PARTIAL, RelPath};
 pub use probe::{Check, probe};

@@ -5,16 +5,19 @@
 //! granules were stored as explicit zeros over a backing file, and what lies in no run is not in this image.
 //!
 //! Manifests are written and read as streams: neither the writer nor a reader holds more than a few hundred
-//! KiB, whatever the disk's size. The hashes are not sampled or cached anywhere else.
+//! KiB, whatever the disk's size. Who reads a disk here and there, and not from its beginning to its end, asks a
+//! [`ChainLookup`]. The hashes are not sampled or cached anywhere else.
 
 mod chain;
 mod cursor;
 mod file;
 mod format;
+mod lookup;
 mod writer;
 
 pub use chain::{Bottom, ChainBaseline};
 pub use cursor::Runs;
 pub use file::{Manifest, ManifestSummary};
 pub use format::{Run, RunKind};
+pub use lookup::ChainLookup;
 pub use writer::ManifestWriter;

@@ -1,12 +1,12 @@
 //! A disk of a point as the guest's file systems read it.
 
+use crate::checked::CheckedDisk;
 use block::BlockSource;
 use guestfs::ReadAt;
-use qcow2::Chain;
 use std::io;
 
-/// A chain behind [`ReadAt`]. Its files are open; what happens to their names does not matter.
-pub(super) struct PointDisk(pub(super) Chain);
+/// A checked chain behind [`ReadAt`].
+pub(super) struct PointDisk(pub(super) CheckedDisk);
 
 impl ReadAt for PointDisk {
     fn size(&self) -> u64 {

@@ -9,7 +9,7 @@
 
 use super::cursor::Cursor;
 use super::file::Manifest;
-use super::format::{RunKind, granules};
+use super::format::{HASH, Run, RunKind, granules};
 use block::{Baseline, GRANULE, Granule, Result};
 
 /// What lies below the lowest layer of a [`ChainBaseline`].
@@ -47,24 +47,48 @@ impl ChainBaseline {
 
 impl Baseline for ChainBaseline {
     fn next(&mut self, first: u64, out: &mut [Granule]) -> Result<()> {
-        out.fill(match self.bottom {
-            Bottom::Full => Granule::Zero,
-            Bottom::Partial => Granule::Unknown,
-        });
-        let mut below: Option<u64> = None;
-        for layer in &mut self.layers {
-            let size = layer.virtual_size();
-            if let Some(below) = below {
-                clamp(first, out, below, size);
-            }
-            overlay(layer, first, out)?;
-            below = Some(size);
-        }
-        // Behind the end of the view there is nothing, whatever the layers say.
-        clamp(first, out, below.unwrap_or(self.view), self.view);
-        zero_from(first, out, granules(self.view));
-        Ok(())
+        stack(&mut self.layers, self.bottom, self.view, first, out)
     }
+}
+
+/// One manifest of a chain as it is laid over those below it.
+pub(super) trait Layer {
+    /// Size of its disk in bytes.
+    fn virtual_size(&self) -> u64;
+
+    /// The first run that ends behind `granule`; `None` where there is none.
+    fn seek(&mut self, granule: u64) -> Result<Option<Run>>;
+
+    /// The hashes of `count` granules from `first` on, all within the run that was sought last; fewer where fewer
+    /// are at hand, at least one.
+    fn hashes(&mut self, first: u64, count: u64) -> Result<&[[u8; HASH]]>;
+}
+
+/// What `layers`, from the bottom up, read as from granule `first` on, as a disk of `view` bytes.
+pub(super) fn stack<L: Layer>(
+    layers: &mut [L],
+    bottom: Bottom,
+    view: u64,
+    first: u64,
+    out: &mut [Granule],
+) -> Result<()> {
+    out.fill(match bottom {
+        Bottom::Full => Granule::Zero,
+        Bottom::Partial => Granule::Unknown,
+    });
+    let mut below: Option<u64> = None;
+    for layer in layers {
+        let size = layer.virtual_size();
+        if let Some(below) = below {
+            clamp(first, out, below, size);
+        }
+        overlay(layer, first, out)?;
+        below = Some(size);
+    }
+    // Behind the end of the view there is nothing, whatever the layers say.
+    clamp(first, out, below.unwrap_or(view), view);
+    zero_from(first, out, granules(view));
+    Ok(())
 }
 
 /// What is left of `out` where a layer of `above` bytes lies on one of `below` bytes.
@@ -90,7 +114,7 @@ fn zero_from(first: u64, out: &mut [Granule], granule: u64) {
 }
 
 /// Lays what `layer` stores over `out`.
-fn overlay(layer: &mut Cursor, first: u64, out: &mut [Granule]) -> Result<()> {
+fn overlay(layer: &mut impl Layer, first: u64, out: &mut [Granule]) -> Result<()> {
     let end = first.saturating_add(out.len() as u64);
     let mut granule = first;
     while granule < end {

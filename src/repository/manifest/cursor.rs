@@ -3,6 +3,7 @@
 //! A cursor reads ahead into one buffer. What a caller skips is not read: the length of every run is known
 //! from its header, so a jump costs one read.
 
+use super::chain::Layer;
 use super::file::Manifest;
 use super::format::{HASH, HEADER, Part, RUN, Run, RunKind, decode_run, granules};
 use block::{Error, Result};
@@ -28,6 +29,20 @@ pub(super) struct Cursor {
     ended: bool,
 }
 
+/// A place between two runs at which a cursor can go on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    next_header: u64,
+    /// The granule below which no run follows.
+    pub(super) floor: u64,
+    data_seen: u64,
+}
+
+impl Mark {
+    /// Before the first run.
+    pub(super) const START: Mark = Mark { next_header: HEADER as u64, floor: 0, data_seen: 0 };
+}
+
 impl Cursor {
     pub(super) const SMALL_BUFFER: usize = 16 << 10;
     pub(super) const LARGE_BUFFER: usize = 256 << 10;
@@ -51,24 +66,32 @@ impl Cursor {
         }
     }
 
-    pub(super) fn virtual_size(&self) -> u64 {
-        self.manifest.virtual_size
+    /// The place behind the current run.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { next_header: self.next_header, floor: self.floor, data_seen: self.data_seen }
     }
 
-    /// The first run that ends behind `granule`; `None` where there is none. `granule` never falls.
-    pub(super) fn seek(&mut self, granule: u64) -> Result<Option<Run>> {
-        loop {
-            match self.current {
-                Some(run) if run.end() > granule => return Ok(Some(run)),
-                _ if self.ended => return Ok(None),
-                _ => self.current = self.advance()?,
-            }
-        }
+    /// Goes on at a place that this cursor has been at.
+    pub(super) fn go_to(&mut self, mark: Mark) {
+        (self.next_header, self.floor, self.data_seen) = (mark.next_header, mark.floor, mark.data_seen);
+        self.current = None;
+        self.ended = false;
+    }
+
+    /// The run that the cursor is at: `None` before the first and behind the last.
+    pub(super) fn current(&self) -> Option<Run> {
+        self.current
+    }
+
+    /// Goes to the next run. Behind the last it stays there.
+    pub(super) fn step(&mut self) -> Result<Option<Run>> {
+        self.current = if self.ended { None } else { self.advance()? };
+        Ok(self.current)
     }
 
     /// The hashes of `count` granules from `first` on, all within the current run; fewer where the buffer
     /// holds fewer, at least one.
-    pub(super) fn hashes(&mut self, first: u64, count: u64) -> Result<&[[u8; HASH]]> {
+    fn hashes_at(&mut self, first: u64, count: u64) -> Result<&[[u8; HASH]]> {
         let run = self.current.filter(|run| {
             run.kind == RunKind::Data && run.first <= first && count >= 1 && first + count <= run.end()
         });
@@ -151,6 +174,27 @@ impl Cursor {
 
     fn corrupt(&self, offset: u64, reason: &str) -> Error {
         Error::Corrupt { name: self.manifest.name.clone(), reason: format!("{reason}, at byte {offset}") }
+    }
+}
+
+impl Layer for Cursor {
+    fn virtual_size(&self) -> u64 {
+        self.manifest.virtual_size
+    }
+
+    /// `granule` never falls.
+    fn seek(&mut self, granule: u64) -> Result<Option<Run>> {
+        loop {
+            match self.current {
+                Some(run) if run.end() > granule => return Ok(Some(run)),
+                _ if self.ended => return Ok(None),
+                _ => self.current = self.advance()?,
+            }
+        }
+    }
+
+    fn hashes(&mut self, first: u64, count: u64) -> Result<&[[u8; HASH]]> {
+        self.hashes_at(first, count)
     }
 }
 

@@ -3,7 +3,7 @@
 use block::{Baseline, GRANULE, Granule, Ledger};
 use proptest::prelude::*;
 use repository::manifest::{Run, RunKind};
-use repository::{Bottom, ChainBaseline, Identity, LocalRepository, Manifest, RelPath};
+use repository::{Bottom, ChainBaseline, ChainLookup, Identity, LocalRepository, Manifest, RelPath};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
@@ -214,6 +214,84 @@ fn runs_are_merged_and_long_ones_split() {
     assert_eq!(out, [Granule::Hash([1; 32]); 2]);
     baseline.next(39_999, &mut out).unwrap();
     assert_eq!(out, [Granule::Zero, Granule::Hash([2; 32])]);
+}
+
+/// A stream asked once from the beginning: what a look-up anywhere must agree with.
+fn streamed(manifests: &[Manifest], bottom: Bottom, view: u64, total: usize) -> Vec<Granule> {
+    let mut out = vec![Granule::Unknown; total];
+    ChainBaseline::new(manifests.to_vec(), bottom, view).next(0, &mut out).unwrap();
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_look_up_anywhere_is_what_the_stream_says(
+        layers in proptest::collection::vec(layer(), 1..5),
+        view in 0u64..7 * GRANULE,
+        full in any::<bool>(),
+        questions in proptest::collection::vec((0u64..8, 1usize..4), 1..12),
+    ) {
+        let (_root, repository) = repository();
+        let manifests: Vec<Manifest> = layers
+            .iter()
+            .enumerate()
+            .map(|(at, layer)| write(&repository, &format!("layer-{at}"), layer, &[1, 2]))
+            .collect();
+        let bottom = if full { Bottom::Full } else { Bottom::Partial };
+        let all = streamed(&manifests, bottom, view, 12);
+        let lookup = ChainLookup::new(manifests, bottom, view);
+        for (first, count) in questions {
+            let mut out = vec![Granule::Unknown; count];
+            lookup.granules(first, &mut out).unwrap();
+            prop_assert_eq!(&out[..], &all[first as usize..first as usize + count], "at {}", first);
+        }
+    }
+}
+
+#[test]
+fn a_look_up_jumps_in_a_manifest_of_very_many_runs() {
+    // More runs than there are marks at their first distance: some of them have to go.
+    const RUNS: u64 = 300_000;
+    let (_root, repository) = repository();
+    let mut writer = repository.create_manifest(&path("x"), 2 * RUNS * GRANULE).unwrap();
+    for run in 0..RUNS {
+        let granule = if run % 7 == 0 {
+            Granule::Hash(*blake3::hash(&run.to_le_bytes()).as_bytes())
+        } else {
+            Granule::Zero
+        };
+        writer.record(2 * run, &[granule]).unwrap();
+    }
+    writer.finish().unwrap();
+    let manifest = Manifest::open(repository.open_file(&path("x").partial()).unwrap(), "x").unwrap();
+    let all = streamed(
+        std::slice::from_ref(&manifest),
+        Bottom::Partial,
+        manifest.virtual_size(),
+        2 * RUNS as usize,
+    );
+    let lookup = ChainLookup::new(vec![manifest], Bottom::Partial, 2 * RUNS * GRANULE);
+    let mut state = 7u64;
+    let mut near = 0;
+    for question in 0..20_000u64 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // To the end and back, then here and there, then on from there.
+        let first = match question {
+            0 => 2 * RUNS - 1,
+            1 => 0,
+            _ if question % 3 == 0 => near + 1,
+            _ => (state >> 33) % (2 * RUNS),
+        };
+        near = first;
+        let mut out = [Granule::Unknown; 3];
+        lookup.granules(first, &mut out).unwrap();
+        for (granule, found) in (first..).zip(out) {
+            let expected = all.get(granule as usize).copied().unwrap_or(Granule::Zero);
+            assert_eq!(found, expected, "granule {granule}");
+        }
+    }
 }
 
 #[test]
