@@ -1,7 +1,7 @@
 //! Disks behind NBD, the Network Block Device protocol: a client that reads exports as block sources and
-//! writes them as block sinks.
+//! writes them as block sinks, and a [`server`] that serves block sources to the clients of others.
 //!
-//! The model: a [`Uri`] says where an export is. [`NbdSource::open`] and [`NbdSink::open`] dial it, over TCP
+//! The client's model: a [`Uri`] says where an export is. [`NbdSource::open`] and [`NbdSink::open`] dial it, over TCP
 //! or a Unix socket, with TLS where the URI asks for it, and keep a small pool of connections (more than one
 //! only where the server says that its connections see one another's writes). A connection is used by one
 //! thread at a time; each call keeps two large requests in flight and receives straight into the caller's
@@ -22,15 +22,17 @@
 //! growing pauses, and only if the export is still the same (size and abilities); a server that answers
 //! nonsense is not. A sink never reconnects: what the lost server had not flushed is not known.
 //!
-//! What is *not* here: serving NBD (the [`wire`] module has what a server would share), copying, hashing.
+//! What is *not* here: copying, hashing, which disks there are.
 
 mod connect;
 mod error;
 pub mod handshake;
 mod interrupt;
 mod options;
+mod overlay;
 mod pool;
 pub mod qemu_nbd;
+pub mod server;
 pub mod session;
 mod sink;
 mod socket;
@@ -42,6 +44,7 @@ pub mod wire;
 pub use error::{Error, Refusal, Result};
 pub use interrupt::Interrupt;
 pub use options::Options;
+pub use overlay::Overlay;
 pub use sink::NbdSink;
 pub use source::NbdSource;
 pub use uri::{Address, Tls, Uri, UriError};

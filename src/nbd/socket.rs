@@ -50,6 +50,25 @@ impl Socket {
         Ok(Socket { kind, deadline: Some(deadline) })
     }
 
+    /// A connection that a TCP server has accepted, with a limit on silence.
+    pub(crate) fn accepted_tcp(socket: TcpStream, patience: Duration) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        // A client that vanished without a word is noticed by the kernel.
+        let _ = sockopt::set_socket_keepalive(&socket, true);
+        let mut socket = Socket { kind: Kind::Tcp(socket), deadline: None };
+        socket.relax(patience)?;
+        Ok(socket)
+    }
+
+    /// A connection that a Unix server has accepted, with a limit on silence.
+    pub(crate) fn accepted_unix(socket: UnixStream, patience: Duration) -> io::Result<Self> {
+        // The kernel may give less; it works with any size.
+        let _ = sockopt::set_socket_send_buffer_size(&socket, UNIX_BUFFER);
+        let mut socket = Socket { kind: Kind::Unix(socket), deadline: None };
+        socket.relax(patience)?;
+        Ok(socket)
+    }
+
     /// Replaces the deadline by a limit on silence.
     pub(crate) fn relax(&mut self, patience: Duration) -> io::Result<()> {
         self.deadline = None;
@@ -90,10 +109,19 @@ impl Socket {
 
     /// Ends all use of the socket, through whichever handle; blocked calls return.
     pub(crate) fn shutdown(&self) {
+        self.shut(Shutdown::Both);
+    }
+
+    /// Ends reading: what is in flight can still be answered.
+    pub(crate) fn shutdown_reading(&self) {
+        self.shut(Shutdown::Read);
+    }
+
+    fn shut(&self, how: Shutdown) {
         // Fails only where the socket is not connected any more.
         let _ = match &self.kind {
-            Kind::Tcp(socket) => socket.shutdown(Shutdown::Both),
-            Kind::Unix(socket) => socket.shutdown(Shutdown::Both),
+            Kind::Tcp(socket) => socket.shutdown(how),
+            Kind::Unix(socket) => socket.shutdown(how),
         };
     }
 }
@@ -202,31 +230,52 @@ fn connect(
     Ok(socket)
 }
 
+/// Shared by the two directions of one connection: time limits only, no deadline.
+impl Read for &Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Tcp(socket) => (&mut &*socket).read(buf),
+            Kind::Unix(socket) => (&mut &*socket).read(buf),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Tcp(socket) => (&mut &*socket).write(buf),
+            Kind::Unix(socket) => (&mut &*socket).write(buf),
+        }
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &self.kind {
+            Kind::Tcp(socket) => (&mut &*socket).write_vectored(bufs),
+            Kind::Unix(socket) => (&mut &*socket).write_vectored(bufs),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.keep_deadline()?;
-        match &mut self.kind {
-            Kind::Tcp(socket) => socket.read(buf),
-            Kind::Unix(socket) => socket.read(buf),
-        }
+        (&mut &*self).read(buf)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.keep_deadline()?;
-        match &mut self.kind {
-            Kind::Tcp(socket) => socket.write(buf),
-            Kind::Unix(socket) => socket.write(buf),
-        }
+        (&mut &*self).write(buf)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         self.keep_deadline()?;
-        match &mut self.kind {
-            Kind::Tcp(socket) => socket.write_vectored(bufs),
-            Kind::Unix(socket) => socket.write_vectored(bufs),
-        }
+        (&mut &*self).write_vectored(bufs)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -66,6 +66,11 @@ impl Uri {
         Uri { address: Address::Unix(socket.into()), export: export.into(), tls: None }
     }
 
+    /// An export at an address, with TLS where it is given.
+    pub fn new(address: Address, export: impl Into<String>, tls: Option<Tls>) -> Self {
+        Uri { address, export: export.into(), tls }
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &Address {
         &self.address

@@ -21,6 +21,10 @@ pub const STRUCTURED_REPLY_MAGIC: u32 = 0x668e_33ef;
 
 /// Longest string of the protocol (export names, error texts), bytes.
 pub const LONGEST_STRING: usize = 4096;
+/// Longest data of an option that a server takes, bytes: a name, and more queries than anybody has.
+pub const LONGEST_OPTION: u32 = 64 << 10;
+/// Most options that a server answers to one client.
+pub const MOST_OPTIONS: usize = 1024;
 /// Longest reply to an option that is taken, bytes.
 pub const LONGEST_OPTION_REPLY: u32 = 64 << 10;
 /// Most replies to one option that are taken.
@@ -66,12 +70,18 @@ pub mod option {
     pub const EXPORT_NAME: u32 = 1;
     /// Give up.
     pub const ABORT: u32 = 2;
+    /// List the exports.
+    pub const LIST: u32 = 3;
     /// Begin TLS.
     pub const STARTTLS: u32 = 5;
+    /// Ask about an export.
+    pub const INFO: u32 = 6;
     /// Choose an export and begin transmission.
     pub const GO: u32 = 7;
     /// Use structured replies.
     pub const STRUCTURED_REPLY: u32 = 8;
+    /// List metadata contexts.
+    pub const LIST_META_CONTEXT: u32 = 9;
     /// Select metadata contexts.
     pub const SET_META_CONTEXT: u32 = 10;
 }
@@ -80,6 +90,8 @@ pub mod option {
 pub mod reply {
     /// Done.
     pub const ACK: u32 = 1;
+    /// One export of a list.
+    pub const SERVER: u32 = 2;
     /// One piece of information about an export.
     pub const INFO: u32 = 3;
     /// One metadata context.
@@ -102,12 +114,18 @@ pub mod reply {
     pub const ERR_SHUTDOWN: u32 = ERROR + 7;
     /// The client must honour block sizes.
     pub const ERR_BLOCK_SIZE_REQD: u32 = ERROR + 8;
+    /// More than the server takes.
+    pub const ERR_TOO_BIG: u32 = ERROR + 9;
 }
 
-/// Types of information in replies to `GO`.
+/// Types of information in replies to `GO` and `INFO`.
 pub mod info {
     /// Size and transmission flags.
     pub const EXPORT: u16 = 0;
+    /// The export's canonical name.
+    pub const NAME: u16 = 1;
+    /// What it is, for a person.
+    pub const DESCRIPTION: u16 = 2;
     /// Minimum, preferred and maximum block size.
     pub const BLOCK_SIZE: u16 = 3;
 }
@@ -116,6 +134,8 @@ pub mod info {
 pub mod allocation {
     /// Its name.
     pub const CONTEXT: &str = "base:allocation";
+    /// What asks for all contexts of its namespace.
+    pub const NAMESPACE: &str = "base:";
     /// Not allocated.
     pub const HOLE: u32 = 1 << 0;
     /// Reads as zeroes.
@@ -142,6 +162,14 @@ pub mod command {
 
 /// Command flags.
 pub mod command_flag {
+    /// Durable before the reply.
+    pub const FUA: u16 = 1 << 0;
+    /// Zeroes that stay allocated.
+    pub const NO_HOLE: u16 = 1 << 1;
+    /// The bytes in one chunk.
+    pub const DF: u16 = 1 << 2;
+    /// One descriptor only.
+    pub const REQ_ONE: u16 = 1 << 3;
     /// Fail rather than be slow.
     pub const FAST_ZERO: u16 = 1 << 4;
 }
@@ -196,6 +224,16 @@ impl Request {
         fill.put(&self.offset.to_be_bytes());
         fill.put(&self.length.to_be_bytes());
         out
+    }
+
+    /// As received; `None` where it does not begin with the magic number.
+    pub fn decode(bytes: &[u8; Self::SIZE]) -> Option<Request> {
+        let mut fields = Fields(bytes);
+        if fields.u32()? != REQUEST_MAGIC {
+            return None;
+        }
+        let (flags, command, cookie) = (fields.u16()?, fields.u16()?, fields.u64()?);
+        Some(Request { flags, command, cookie, offset: fields.u64()?, length: fields.u32()? })
     }
 }
 
@@ -298,6 +336,8 @@ mod tests {
         let expected =
             [0x25, 0x60, 0x95, 0x13, 0, 1, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 4, 0];
         assert_eq!(request.encode(), expected);
+        assert_eq!(Request::decode(&expected), Some(request));
+        assert_eq!(Request::decode(&[0; 28]), None);
     }
 
     #[test]

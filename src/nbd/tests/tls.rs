@@ -8,7 +8,7 @@ use testkit::proc::Server;
 use testkit::{require, run};
 
 /// Folders `server` and `client` with certificates of one authority, and `stranger` with another's.
-fn certificates() -> tempfile::TempDir {
+pub fn certificates() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     let config = root.path().join("openssl.cnf");
     fs::write(&config, "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
@@ -48,7 +48,7 @@ fn certificates() -> tempfile::TempDir {
     root
 }
 
-fn folder(root: &Path, name: &str) -> String {
+pub fn folder(root: &Path, name: &str) -> String {
     root.join(name).display().to_string()
 }
 
