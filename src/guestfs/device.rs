@@ -18,6 +18,34 @@ pub trait ReadAt: Send + Sync {
     /// [`io::ErrorKind::UnexpectedEof`] where the range does not lie inside of [`size`](Self::size); whatever the
     /// reader below says otherwise. What `buf` then holds is not to be used.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Adds to `found` what decides the `length` bytes at `offset`, which lie inside: ranges of the point's disks and
+    /// zeros, always in the same order. True where nothing else does: where two readers add the same, and the ranges hold
+    /// the same bytes on their disks, then these bytes are the same too. False where that can't be told; what was added
+    /// then means nothing. Nothing is read for it.
+    ///
+    /// An ability that a reader may have. One that lies on others and does not pass the question on costs a comparison
+    /// of two points the reading of its bytes, nothing else.
+    fn origins(&self, offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        let _ = (offset, length, found);
+        false
+    }
+}
+
+/// What decides bytes of a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Bytes of a disk of the point.
+    Disk {
+        /// Which disk.
+        disk: u32,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+    /// So many zeros, from nowhere.
+    Zeros(u64),
 }
 
 /// A reader that several layers and file systems share.
@@ -113,6 +141,27 @@ impl ReadAt for FileDevice {
     }
 }
 
+/// A disk of a point: the place where all [`origins`](ReadAt::origins) end.
+pub(crate) struct NumberedDisk {
+    pub(crate) index: u32,
+    pub(crate) device: Device,
+}
+
+impl ReadAt for NumberedDisk {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.device.read_at(buf, offset)
+    }
+
+    fn origins(&self, offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        found.push(Origin::Disk { disk: self.index, offset, length });
+        true
+    }
+}
+
 /// A part of a device, from `offset`, `size` bytes long: a partition.
 pub struct Window {
     device: Device,
@@ -137,6 +186,10 @@ impl ReadAt for Window {
         check_range(offset, buf.len(), self.size)?;
         self.device.read_at(buf, self.offset + offset)
     }
+
+    fn origins(&self, offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        self.device.origins(self.offset + offset, length, found)
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +207,15 @@ mod tests {
         assert_eq!(window.read_at(&mut buf, u64::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(Window::new(disk.clone(), 90, 20).size(), 10);
         assert_eq!(Window::new(disk, 200, 20).size(), 0);
+    }
+
+    #[test]
+    fn a_disk_of_a_point_is_where_bytes_come_from() {
+        let disk: Device = Arc::new(MemoryDevice(vec![0; 100]));
+        let mut found = Vec::new();
+        assert!(!disk.origins(0, 5, &mut found), "a disk alone does not know its number");
+        let numbered: Device = Arc::new(NumberedDisk { index: 3, device: disk });
+        assert!(Window::new(numbered, 10, 20).origins(4, 7, &mut found));
+        assert_eq!(found, [Origin::Disk { disk: 3, offset: 14, length: 7 }]);
     }
 }

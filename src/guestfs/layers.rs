@@ -26,6 +26,7 @@ mod probe;
 mod search;
 
 use crate::btrfs::Btrfs;
+use crate::device::NumberedDisk;
 use crate::volume::{Content, Disk, Volume};
 use crate::{Error, GuestFs, OpenOptions, Result};
 use std::fmt;
@@ -69,7 +70,12 @@ pub struct Inventory {
 /// What the disks of a restore point hold. Never fails as a whole: what can't be read is a volume whose content says
 /// why.
 pub fn discover(disks: &[Disk], options: &LayerOptions) -> Inventory {
-    Inventory { volumes: search::Search::new(options).run(disks) }
+    let numbered = |disk: &Disk| {
+        let device = Arc::new(NumberedDisk { index: disk.index, device: Arc::clone(&disk.device) });
+        Disk { index: disk.index, device }
+    };
+    let disks: Vec<Disk> = disks.iter().map(numbered).collect();
+    Inventory { volumes: search::Search::new(options).run(&disks) }
 }
 
 impl Inventory {

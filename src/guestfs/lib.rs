@@ -13,6 +13,7 @@
 
 pub mod btrfs;
 mod cache;
+pub mod compare;
 pub mod content;
 mod device;
 mod error;
@@ -35,7 +36,7 @@ mod wtf8;
 pub mod xfs;
 
 pub use cache::Cache;
-pub use device::{Device, FileDevice, MemoryDevice, ReadAt, Window, read_exact, read_vec};
+pub use device::{Device, FileDevice, MemoryDevice, Origin, ReadAt, Window, read_exact, read_vec};
 pub use error::{Error, Result};
 pub use field::Fields;
 pub use fs::{

@@ -90,6 +90,17 @@ pub struct VolumeState<'a> {
     pub opened: Option<std::result::Result<&'a FsInfo, &'a Error>>,
 }
 
+/// A volume, or a folder of it, with nothing else standing in it.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    /// The volume.
+    pub volume: &'a Volume,
+    /// The subvolume of a btrfs that is shown; without one, its default.
+    pub subvolume: Option<&'a system::Subvolume>,
+    /// The folder that is shown.
+    pub folder: &'a [u8],
+}
+
 impl Tree {
     /// Finds the guest's system on the volumes of `inventory`, and puts everything in its place. Opens the volumes that
     /// may hold a root file system with `options`; what can't be opened is noted in [`System::notes`].
@@ -181,6 +192,17 @@ impl Tree {
     /// The volume that a node is on; `None` for a synthetic folder.
     pub fn volume_of(&self, node: Node) -> Option<&Volume> {
         self.volumes.list().get(self.views.get(node.fs as usize)?.volume)
+    }
+
+    /// What stands at a node that is the root of a view, where nothing else stands below it; `None` for all other nodes.
+    pub fn standing(&self, node: Node) -> Option<Standing<'_>> {
+        if node.id != VIEW_ROOT {
+            return None;
+        }
+        let view = self.views.get(node.fs as usize)?;
+        let alone = self.points.get(view.point)?.children.is_empty();
+        let volume = self.volumes.list().get(view.volume)?;
+        alone.then_some(Standing { volume, subvolume: view.subvolume.as_ref(), folder: &view.folder })
     }
 
     /// The file system of a node and its number there: for what is asked many times of one file. Opens the volume.

@@ -53,6 +53,8 @@ pub struct LayerInfo {
     pub backing: Option<Backing>,
     /// Not closed cleanly by a writer with lazy refcounts; readable all the same.
     pub dirty: bool,
+    /// What makes its file the same as one that is open in another chain ([`Storage::identity`]).
+    pub identity: Option<(u64, u64)>,
 }
 
 /// One layer, opened.
@@ -162,6 +164,7 @@ impl Chain {
                 compression: None,
                 backing: None,
                 dirty: false,
+                identity: storage.identity(),
             };
             if format == BackingFormat::Raw {
                 infos.push(info);

@@ -1,6 +1,6 @@
 //! A range of bytes that is put together from pieces of other ones: a logical volume, a striped or linear array.
 
-use crate::device::{self, Device, ReadAt};
+use crate::device::{self, Device, Origin, ReadAt};
 use std::io;
 
 /// Pieces one after another.
@@ -77,6 +77,22 @@ impl ReadAt for Mapped {
         }
         Ok(())
     }
+
+    fn origins(&self, mut offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.size) else { return false };
+        let mut index = self.pieces.partition_point(|piece| piece.start + piece.length <= offset);
+        while offset < end {
+            let Some(piece) = self.pieces.get(index) else { return false };
+            let inside = offset - piece.start;
+            let length = (piece.length - inside).min(end - offset);
+            if !piece.target.origins(inside, length, found) {
+                return false;
+            }
+            offset += length;
+            index += 1;
+        }
+        true
+    }
 }
 
 impl Target {
@@ -99,6 +115,34 @@ impl Target {
             }
         }
         Ok(())
+    }
+
+    /// As [`ReadAt::origins`], from byte `offset` of the piece.
+    fn origins(&self, mut offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        match self {
+            Target::Zero => {
+                found.push(Origin::Zeros(length));
+                true
+            }
+            Target::Linear(device, start) => {
+                place(*start, offset).is_ok_and(|at| device.origins(at, length, found))
+            }
+            Target::Striped { legs, chunk, first } => {
+                let end = offset + length;
+                while offset < end {
+                    let (number, inside) = (offset / chunk, offset % chunk);
+                    let count = legs.len() as u64;
+                    let length = (chunk - inside).min(end - offset);
+                    let (device, start) = &legs[((number + *first as u64) % count) as usize];
+                    let at = place(*start, (number / count) * chunk + inside);
+                    if !at.is_ok_and(|at| device.origins(at, length, found)) {
+                        return false;
+                    }
+                    offset += length;
+                }
+                true
+            }
+        }
     }
 }
 
@@ -133,8 +177,37 @@ mod tests {
                 assert_eq!(buf, expected[from..to]);
             }
         }
+        assert!(!mapped.origins(0, 1, &mut Vec::new()), "these disks do not know their numbers");
         assert!(mapped.read_at(&mut [0; 2], 20).is_err());
         assert!(!mapped.push(u64::MAX, Target::Zero));
         assert!(!mapped.push(4, Target::Striped { legs: vec![], chunk: 4, first: 0 }));
+    }
+
+    #[test]
+    fn bytes_come_from_where_they_are_read() {
+        let numbered =
+            |index, first| -> Device { Arc::new(device::NumberedDisk { index, device: disk(first) }) };
+        let mut mapped = Mapped::new();
+        assert!(mapped.push(6, Target::Linear(numbered(0, 0), 10)));
+        assert!(mapped.push(3, Target::Zero));
+        let legs = vec![(numbered(0, 0), 50), (numbered(1, 100), 20)];
+        assert!(mapped.push(12, Target::Striped { legs, chunk: 4, first: 1 }));
+        for from in 0..21 {
+            for to in from..=21 {
+                let (mut read, mut found, mut told) = (vec![0xff; to - from], Vec::new(), Vec::new());
+                mapped.read_at(&mut read, from as u64).unwrap();
+                assert!(mapped.origins(from as u64, (to - from) as u64, &mut found));
+                for origin in found {
+                    match origin {
+                        Origin::Zeros(length) => told.extend(vec![0; length as usize]),
+                        Origin::Disk { disk, offset, length } => {
+                            told.extend((offset..offset + length).map(|at| at as u8 + 100 * disk as u8));
+                        }
+                    }
+                }
+                assert_eq!(read, told, "{from}..{to}");
+            }
+        }
+        assert!(!mapped.origins(20, 2, &mut Vec::new()));
     }
 }

@@ -1,7 +1,7 @@
 //! The inside of an opened container: its segments, decrypted as they are read.
 
 use super::cipher::Sectors;
-use crate::device::{self, Device, ReadAt};
+use crate::device::{self, Device, Origin, ReadAt};
 use std::io;
 
 /// An opened container.
@@ -64,6 +64,23 @@ impl ReadAt for Opened {
             index += 1;
         }
         Ok(())
+    }
+
+    /// The key is made of what stands before the first segment, so that decides every byte too.
+    fn origins(&self, offset: u64, length: u64, found: &mut Vec<Origin>) -> bool {
+        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.size) else { return false };
+        let header = self.segments.iter().map(|segment| segment.offset).min().unwrap_or(0);
+        if header == 0 || !self.device.origins(0, header, found) {
+            return false;
+        }
+        let inside = |segment: &&Segment| segment.start < end && segment.start + segment.length > offset;
+        self.segments.iter().filter(inside).all(|segment| {
+            let sector = segment.encryption.as_ref().map_or(1, |encryption| encryption.sector.max(1));
+            let from = offset.max(segment.start) - segment.start;
+            let to = end.min(segment.start + segment.length) - segment.start;
+            let (from, to) = (from - from % sector, to.next_multiple_of(sector).min(segment.length));
+            self.device.origins(segment.offset + from, to - from, found)
+        })
     }
 }
 
