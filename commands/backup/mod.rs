@@ -5,7 +5,9 @@ mod cat;
 mod chain;
 mod consolidate;
 mod delete;
+mod diff;
 mod extract;
+mod find;
 mod list;
 mod ls;
 mod protect;
@@ -40,6 +42,8 @@ pub enum Command {
     Stat(stat::Args),
     Volumes(volumes::Args),
     Extract(Box<extract::Args>),
+    Find(Box<find::Args>),
+    Diff(diff::Args),
 }
 
 impl Command {
@@ -63,6 +67,8 @@ impl Command {
             Command::Stat(args) => args.run(app),
             Command::Volumes(args) => args.run(app),
             Command::Extract(args) => args.run(app),
+            Command::Find(args) => args.run(app),
+            Command::Diff(args) => args.run(app),
         }
     }
 }

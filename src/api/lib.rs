@@ -13,6 +13,7 @@ mod caller;
 mod chain;
 mod client;
 mod code;
+mod compare;
 mod doctor;
 mod error;
 mod job;
@@ -22,6 +23,7 @@ mod repository;
 mod request;
 mod restore;
 mod schema;
+mod search;
 mod service;
 mod subset;
 mod telemetry;
@@ -39,10 +41,13 @@ pub use browse::{
 pub use caller::{Caller, Role};
 pub use chain::{Chain, ChainPoint};
 pub use client::{
-    Client, ClientError, Download, EventStream, InProcess, RequestBody, ResponseBody, Transport,
-    TransportError,
+    Client, ClientError, Download, EventStream, InProcess, Line, LineStream, RequestBody, ResponseBody,
+    Transport, TransportError,
 };
 pub use code::{ErrorCode, UnknownCode};
+pub use compare::{
+    ChangeKind, ChangedPart, DiffAnswer, DiffLine, DiffQuery, DiffRequest, DiffSummary, FileChange, FileState,
+};
 pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};
 pub use error::{ApiError, ErrorBody};
 pub use job::{Consolidating, DiskProgress, JobAnswer, JobList, JobResult, JobView};
@@ -56,6 +61,10 @@ pub use repository::{
 };
 pub use request::{Consolidate, PatchBackup, StartBackup, VerifyRequest};
 pub use restore::{RestoreDisk, RestoreReport};
+pub use search::{
+    DEFAULT_SEARCH_SECONDS, FileVersion, FoundFile, SearchAnswer, SearchLine, SearchPoints, SearchQuery,
+    SearchRequest, SearchStatus, SearchSummary, Unsearched,
+};
 pub use service::{DebugData, DebugEndpoints, Endpoint, Health, RepositoryHealth, ServiceHealth, Success};
 pub use subset::{Subset, SubsetError};
 pub use telemetry::{DiskTelemetry, Event, Telemetry};
@@ -64,3 +73,6 @@ pub use vm::{CreateVm, CreateVmDisk, Vm, VmAnswer, VmDeleted, VmDisk, VmList};
 
 /// Where every route of this version begins.
 pub const BASE_PATH: &str = "/api/v1";
+
+/// The content type of an answer of many lines, each a JSON object.
+pub const NDJSON: &str = "application/x-ndjson";

@@ -3,9 +3,9 @@
 use crate::schema;
 use jiff::Timestamp;
 use model::{BackupId, BackupType, JobType, Status};
-use serde::de::{Error, Unexpected};
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::borrow::Cow;
+use std::fmt;
 use utoipa::IntoParams;
 
 /// How long a page is where nothing is said.
@@ -138,15 +138,34 @@ pub struct DeleteQuery {
     pub dry_run: bool,
 }
 
-fn is_not(flag: &bool) -> bool {
+pub(crate) fn is_not(flag: &bool) -> bool {
     !flag
 }
 
-fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    match Cow::<str>::deserialize(deserializer)?.as_ref() {
-        "" | "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        other => Err(D::Error::invalid_value(Unexpected::Str(other), &"true or false")),
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    deserializer.deserialize_any(Flag)
+}
+
+/// Takes the words of a query, and what JSON has.
+struct Flag;
+
+impl Visitor<'_> for Flag {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+        Ok(value)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+        match text {
+            "" | "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+        }
     }
 }
 
@@ -165,5 +184,6 @@ mod tests {
         assert!(read("cascade=maybe").is_err());
         assert!(read("casacde").is_err());
         assert_eq!(serde_urlencoded::to_string(cascade).unwrap(), "cascade=true");
+        assert_eq!(serde_json::from_str::<DeleteQuery>("{\"cascade\":true}").unwrap(), cascade);
     }
 }

@@ -71,7 +71,11 @@ pub struct ViewArgs {
 }
 
 impl ViewArgs {
-    fn keys(&self) -> Result<Vec<String>> {
+    /// The keys, in Base64.
+    ///
+    /// # Errors
+    /// A file can't be read, or there is no terminal to ask on.
+    pub fn keys(&self) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         for path in &self.passphrase_file {
             let failed =
@@ -242,6 +246,14 @@ pub enum Copied {
     All(u64),
     /// What was read could not be written.
     NotWritten(std::io::Error),
+}
+
+/// A path as a query takes it: as text, or where it is none, in Base64.
+pub fn path_of_text(path: &OsStr) -> (Option<String>, Option<String>) {
+    match path.to_str() {
+        Some(text) => (Some(text.to_owned()), None),
+        None => (None, Some(to_base64(path.as_bytes()))),
+    }
 }
 
 /// The exact path of an entry.

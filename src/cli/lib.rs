@@ -27,6 +27,7 @@ mod progress;
 mod screen;
 mod show;
 mod state_dir;
+pub mod stream;
 pub mod summary;
 mod table;
 mod ui;

@@ -7,24 +7,19 @@
 //! Not here: file systems and paths of guests (`guestfs`), HTTP (`server`).
 
 mod disk;
-mod entry;
-mod failure;
+pub(crate) mod entry;
+pub(crate) mod failure;
+mod opening;
 mod session;
 mod sessions;
 mod volumes;
 
+pub(crate) use opening::{OpenPoint, View, keys_of};
 pub use session::{OpenFile, Page, Session};
 pub(crate) use sessions::Sessions;
 
-use crate::checked::CheckedDisk;
-use crate::points::OpenDisk;
 use crate::{Error, Hub, Missing, Result, blocking};
-use api::{CleanupStatus, DEFAULT_IDLE_SECONDS, Mount, MountBackup, Resources, from_base64};
-use disk::PointDisk;
-use guestfs::layers::{LayerOptions, discover};
-use guestfs::tree::Tree;
-use guestfs::{Disk, OpenOptions};
-use model::{Backup, DiskIndex};
+use api::{CleanupStatus, DEFAULT_IDLE_SECONDS, Mount, MountBackup, Resources};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,63 +35,32 @@ impl Hub {
         if request.idle_timeout_seconds == Some(0) {
             return Err(Error::invalid("idle_timeout_seconds", "the shortest time is 1 second"));
         }
-        let keys = request.keys_b64.iter().map(|key| from_base64(key));
-        let keys = keys.collect::<Result<Vec<_>, _>>().map_err(|error| Error::invalid("keys_b64", error))?;
-        let record = self.backup(&request.backup_id).await?;
-        if !record.is_point() {
-            return Err(Error::Conflict {
-                message: format!("{} is {}, only restore points can be opened", record.id, record.status),
-                hint: "`sendense-ctl backup list --status completed` lists them".into(),
-            });
-        }
-        let disks = wanted_disks(&record, request.disk_id)?;
+        let keys = keys_of(&request.keys_b64)?;
+        let record = self.point(&request.backup_id).await?;
         self.inner.sessions.check_room()?;
         let id = format!("mount-{}", uuid::Uuid::new_v4());
         let lease = self.lock_point(&record.id, "mount", &id).await?;
-        let repository = self.repository_of(&record.repository_id).await?;
-        let repository = self.open_repository(repository, false).await?;
-        let mut open: Vec<(DiskIndex, OpenDisk)> = Vec::new();
-        let mut notes = Vec::new();
-        let mut failed = None;
-        for index in disks {
-            match self.open_disk(&repository, &record.id, index).await {
-                Ok(disk) => open.push((index, disk)),
-                // The others may have what is wanted.
-                Err(error) => {
-                    notes.push(format!("disk {index} can't be read: {error}"));
-                    failed = Some(error);
-                }
+        let idle = Duration::from_secs(request.idle_timeout_seconds.unwrap_or(DEFAULT_IDLE_SECONDS));
+        let view = View {
+            disk: request.disk_id,
+            volume: request.volume,
+            ignore_journal: request.ignore_journal,
+            keys,
+        };
+        let opened = async {
+            let point = self.open_point(&record, view.disk).await?;
+            blocking::run("mount", move || Ok((point.tree(&view, &Arc::default())?, point.notes))).await
+        };
+        match opened.await {
+            Ok((tree, notes)) => {
+                let session = Session::new(id, record.id, tree, notes, idle, lease);
+                self.inner.sessions.add(Arc::new(session))
+            }
+            Err(error) => {
+                lease.release().await;
+                Err(error)
             }
         }
-        if let (true, Some(error)) = (open.is_empty(), failed) {
-            return Err(error);
-        }
-        let idle = Duration::from_secs(request.idle_timeout_seconds.unwrap_or(DEFAULT_IDLE_SECONDS));
-        let session = blocking::run("mount", move || {
-            let disk = |(index, open): (DiskIndex, OpenDisk)| {
-                let checked = CheckedDisk::new(open, format!("disk {index} of {}", record.id));
-                Disk { index: index.0, device: Arc::new(PointDisk(checked)) }
-            };
-            let disks: Vec<Disk> = open.into_iter().map(disk).collect();
-            let inventory = discover(&disks, &LayerOptions { keys });
-            let options = OpenOptions { ignore_journal: request.ignore_journal, ..OpenOptions::default() };
-            let tree = match &request.volume {
-                None => Tree::open(inventory, options),
-                Some(volume) => {
-                    let known: Vec<String> =
-                        inventory.volumes.iter().map(|volume| volume.id.clone()).collect();
-                    if !known.contains(volume) {
-                        let reason = format!("there is no volume {volume}: there are {}", known.join(", "));
-                        return Err(Error::invalid("volume", reason));
-                    }
-                    Tree::of_volume(inventory, volume, options)
-                        .map_err(|error| failure::at(volume.as_bytes(), &error))?
-                }
-            };
-            Ok(Session::new(id, record.id, tree, notes, idle, lease))
-        })
-        .await?;
-        self.inner.sessions.add(Arc::new(session))
     }
 
     /// The session of that id, or of a unique beginning of one, which counts as use.
@@ -169,17 +133,6 @@ impl Hub {
 async fn close(session: Arc<Session>) {
     if let Some(session) = Arc::into_inner(session) {
         session.into_lease().release().await;
-    }
-}
-
-/// The disks that are to be opened: all of them, or one.
-fn wanted_disks(record: &Backup, wanted: Option<u32>) -> Result<Vec<DiskIndex>> {
-    match wanted {
-        None => Ok(record.disks.iter().map(|disk| disk.index).collect()),
-        Some(index) => match record.disk(DiskIndex(index)) {
-            Some(disk) => Ok(vec![disk.index]),
-            None => Err(Error::missing(Missing::Disk, format!("{index} in {}", record.id))),
-        },
     }
 }
 

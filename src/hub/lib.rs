@@ -38,6 +38,7 @@ mod blocking;
 mod browse;
 mod chains;
 mod checked;
+mod compare;
 mod config;
 mod consolidate;
 mod control;
@@ -45,6 +46,7 @@ mod delete;
 mod doctor;
 mod error;
 mod failure;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod image;
@@ -55,13 +57,16 @@ mod merge;
 mod meter;
 mod points;
 mod query;
+mod readers;
 mod recovery;
 mod repositories;
 mod resolve;
 mod restore;
 mod sample;
 mod scan;
+mod search;
 mod sources;
+mod streams;
 mod telemetry;
 mod verify;
 mod vms;
@@ -71,6 +76,7 @@ pub use browse::{MAX_SESSIONS, OpenFile, Page, Session};
 pub use config::{HubConfig, Notice};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
 pub use repositories::RepositoryStatus;
+pub use streams::Lines;
 pub use watch::Events;
 
 use catalog::Catalog;
@@ -90,6 +96,7 @@ struct Inner {
     registry: Registry,
     leases: LeaseKeeper,
     sessions: browse::Sessions,
+    readers: readers::Readers,
 }
 
 impl Hub {
@@ -99,6 +106,7 @@ impl Hub {
     /// # Errors
     /// Where the folder or the catalog can't be used. That a repository can't be reached is no error here.
     pub async fn open(config: HubConfig) -> Result<Hub> {
+        files::allow_many();
         make_private(&config.state_dir)?;
         let catalog = Catalog::open(&config.catalog_path()).await?;
         let leases = LeaseKeeper::new(catalog.clone());
@@ -109,6 +117,7 @@ impl Hub {
                 registry: Registry::default(),
                 leases,
                 sessions: browse::Sessions::default(),
+                readers: readers::Readers::default(),
             }),
         };
         if hub.catalog().is_writable() {
@@ -137,6 +146,7 @@ impl Hub {
                 registry: Registry::default(),
                 leases,
                 sessions: browse::Sessions::default(),
+                readers: readers::Readers::default(),
             }),
         })
     }
@@ -145,7 +155,9 @@ impl Hub {
     /// Afterwards the handle can still answer questions.
     pub async fn shutdown(&self) {
         self.inner.registry.stop_all();
+        self.inner.readers.stop_all();
         self.inner.registry.all_ended().await;
+        self.inner.readers.all_ended().await;
         self.close_sessions().await;
     }
 

@@ -40,6 +40,15 @@ pub(crate) struct OpenDisk {
 }
 
 impl OpenDisk {
+    /// The same open files once more.
+    pub(crate) fn again(&self) -> Self {
+        OpenDisk {
+            chain: self.chain.clone(),
+            manifests: self.manifests.clone(),
+            lineage: self.lineage.clone(),
+        }
+    }
+
     /// What the disk must read as.
     pub(crate) fn expected(&self) -> ChainBaseline {
         let size = self.manifests.first().map_or(0, Manifest::virtual_size);

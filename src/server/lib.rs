@@ -22,6 +22,7 @@ mod jobs;
 mod legacy;
 mod openapi;
 mod repositories;
+mod search;
 mod service;
 mod state;
 mod telemetry;
@@ -56,6 +57,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(backups::routes())
         .merge(jobs::routes())
         .merge(browse::routes())
+        .merge(search::routes())
         .merge(repositories::routes())
         .merge(vms::routes())
         .merge(telemetry::routes())

@@ -13,6 +13,7 @@ mod events;
 mod in_process;
 mod path;
 mod repositories;
+mod search;
 mod service;
 mod transport;
 
@@ -20,6 +21,7 @@ pub use browse::Download;
 pub use error::ClientError;
 pub use events::EventStream;
 pub use in_process::InProcess;
+pub use search::{Line, LineStream};
 pub use transport::{RequestBody, ResponseBody, Transport, TransportError};
 
 use crate::{ApiError, ErrorBody, ErrorCode};

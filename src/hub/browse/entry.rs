@@ -49,11 +49,13 @@ pub(super) fn number(node: Node) -> String {
     format!("{}:{}:{}", node.fs, node.id.tree, node.id.inode)
 }
 
-fn text(bytes: &[u8]) -> String {
+/// Text as far as it is UTF-8.
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn kind(kind: FileKind) -> FileType {
+/// What a file is, on the wire.
+pub(crate) fn kind(kind: FileKind) -> FileType {
     match kind {
         FileKind::File => FileType::File,
         FileKind::Directory => FileType::Directory,
@@ -66,14 +68,14 @@ fn kind(kind: FileKind) -> FileType {
 }
 
 /// RFC 3339 in UTC; what lies outside of the years -9999 to 9999 is shown as their end.
-fn time(at: Timestamp) -> String {
+pub(crate) fn time(at: Timestamp) -> String {
     let end = if at.seconds < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     let nanos = i32::try_from(at.nanos).unwrap_or_default();
     jiff::Timestamp::new(at.seconds, nanos).unwrap_or(end).to_string()
 }
 
 /// As `ls -l` shows them.
-fn permissions(stat: &Stat) -> String {
+pub(crate) fn permissions(stat: &Stat) -> String {
     let kind = match stat.kind {
         FileKind::File => '-',
         FileKind::Directory => 'd',

@@ -5,9 +5,15 @@ use api::ErrorCode;
 use guestfs::tree::PathError;
 
 /// An error at a path of the guest.
-pub(super) fn at(path: &[u8], error: &guestfs::Error) -> Error {
+pub(crate) fn at(path: &[u8], error: &guestfs::Error) -> Error {
+    let path = String::from_utf8_lossy(path).into_owned();
+    Error::Guest { path, reason: error.to_string(), code: code(error) }
+}
+
+/// The word for an error of a guest.
+pub(crate) fn code(error: &guestfs::Error) -> ErrorCode {
     use guestfs::Error as Guest;
-    let code = match error {
+    match error {
         Guest::Io { .. } | Guest::Corrupt { .. } => ErrorCode::Damaged,
         Guest::Unsupported(_) => ErrorCode::Unsupported,
         Guest::Encrypted(_) => ErrorCode::Encrypted,
@@ -16,11 +22,10 @@ pub(super) fn at(path: &[u8], error: &guestfs::Error) -> Error {
         Guest::NotADirectory | Guest::IsADirectory | Guest::NotASymlink | Guest::Limit(_) => {
             ErrorCode::InvalidRequest
         }
-    };
-    Error::Guest { path: String::from_utf8_lossy(path).into_owned(), reason: error.to_string(), code }
+    }
 }
 
 /// An error of following a path.
-pub(super) fn of_path(error: &PathError) -> Error {
+pub(crate) fn of_path(error: &PathError) -> Error {
     at(&error.at, &error.source)
 }

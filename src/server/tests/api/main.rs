@@ -6,5 +6,6 @@ mod events;
 mod older;
 mod openapi;
 mod places;
+mod search;
 mod support;
 mod telemetry;
