@@ -98,7 +98,7 @@ class Contender:
         user, system, peak = note.read_text().split()[-3:]
         cpu = float(user) + float(system) + sum(c for c, _ in extra)
         memory = max([int(peak), *(m for _, m in extra)]) * 1024
-        self.results.append(Result(wall, cpu, memory, stored(self.output)))
+        self.results.append(Result(wall, cpu, memory, stored(self.output) if self.output else 0))
 
     def median(self, what):
         return statistics.median(getattr(result, what) for result in self.results)
