@@ -314,7 +314,7 @@ fn fields(request: &LeaseRequest<'_>, id: &str, now: Timestamp) -> Result<Fields
     Ok(row)
 }
 
-fn owner_fields(owner: &Owner) -> Result<Fields> {
+pub(crate) fn owner_fields(owner: &Owner) -> Result<Fields> {
     Ok(vec![
         ("host", text(owner.host.as_str())),
         ("machine_id", text(owner.machine_id.as_str())),
@@ -323,6 +323,17 @@ fn owner_fields(owner: &Owner) -> Result<Fields> {
         ("pid_start_ticks", int("pid_start_ticks", owner.pid_start_ticks)?),
         ("pid_namespace", text(owner.pid_namespace.as_str())),
     ])
+}
+
+pub(crate) fn read_owner(row: &Row) -> Result<Owner> {
+    Ok(Owner {
+        host: row.text("host")?,
+        machine_id: row.text("machine_id")?,
+        boot_id: row.text("boot_id")?,
+        pid: row.index("pid")?,
+        pid_start_ticks: row.int("pid_start_ticks")?,
+        pid_namespace: row.text("pid_namespace")?,
+    })
 }
 
 fn read(row: &Row) -> Result<LeaseHolder> {
@@ -335,14 +346,7 @@ fn read(row: &Row) -> Result<LeaseHolder> {
                 _ => LeaseMode::Exclusive,
             },
         },
-        owner: Owner {
-            host: row.text("host")?,
-            machine_id: row.text("machine_id")?,
-            boot_id: row.text("boot_id")?,
-            pid: row.index("pid")?,
-            pid_start_ticks: row.int("pid_start_ticks")?,
-            pid_namespace: row.text("pid_namespace")?,
-        },
+        owner: read_owner(row)?,
         operation: row.text("operation")?,
         job_id: row.maybe_text("job_id")?,
         acquired_at: row.parse("acquired_at")?,

@@ -24,6 +24,7 @@ mod leases;
 mod owner;
 mod repositories;
 mod resource;
+mod restore_mounts;
 mod schema;
 mod vms;
 
@@ -38,6 +39,7 @@ pub use leases::{Acquired, Lease, LeaseHolder, LeaseMode, LeaseRequest};
 pub use owner::{HEARTBEAT_LIMIT, Owner, OwnerState, owner_state};
 pub use repositories::Usage;
 pub use resource::{Resource, ResourceError};
+pub use restore_mounts::{MountBeat, RestoreMount, StopWish};
 
 use std::path::Path;
 use std::sync::Arc;

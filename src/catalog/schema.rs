@@ -11,11 +11,17 @@ use sqlx::{Row, SqlSafeStr, SqliteConnection};
 use std::path::{Path, PathBuf};
 
 /// The newest version that this program knows.
-pub(crate) const KNOWN: i64 = 1;
+pub(crate) const KNOWN: i64 = 2;
 
 fn migrations() -> Vec<Migration> {
-    let initial = include_str!("migrations/0001_initial.sql").into_sql_str();
-    vec![Migration::new(1, "initial".into(), MigrationType::Simple, initial, false)]
+    let texts = [
+        ("initial", include_str!("migrations/0001_initial.sql")),
+        ("restore mounts", include_str!("migrations/0002_restore_mounts.sql")),
+    ];
+    let migration = |(version, (description, sql)): (i64, (&'static str, &'static str))| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    (1..).zip(texts).map(migration).collect()
 }
 
 /// The version of the tables; `None` where there are none yet.

@@ -25,7 +25,7 @@ pub use places::{Repository, RepositoryType, Space};
 pub use size::{ByteSize, ByteSizeError};
 pub use source::{ImageFormat, SourceUri, SourceUriError};
 pub use state::{
-    BackupType, Compression, JobType, OnTrackingLoss, Phase, RequestedType, Status, UnknownWord,
+    BackupType, Compression, JobType, MountKind, OnTrackingLoss, Phase, RequestedType, Status, UnknownWord,
 };
 pub use vm::{Vm, VmDisk};
 pub use word::shell_word;

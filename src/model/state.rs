@@ -190,6 +190,20 @@ impl Compression {
     }
 }
 
+vocabulary!(
+    /// What keeps a restore point open for longer than one command.
+    MountKind, "kind of mount", {
+        /// A restore session: files over the hub's API.
+        Session = "session",
+        /// A folder that this program serves through FUSE.
+        Fuse = "fuse",
+        /// A folder that the kernel's own file system serves from a device.
+        Kernel = "kernel",
+        /// A disk as an NBD export.
+        Export = "export",
+    }
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

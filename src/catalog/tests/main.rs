@@ -10,6 +10,7 @@ mod listing;
 mod opening;
 mod progress;
 mod records;
+mod restore_mounts;
 mod round_trip;
 mod samples;
 mod speed;
