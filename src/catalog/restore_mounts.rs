@@ -7,7 +7,7 @@
 //!
 //! Not here: what keeps a mounted point from being deleted (`leases`), mounting and cleaning (`hub`).
 
-use crate::fields::{Fields, Row, inserts, int, maybe_text, stamp, text, time};
+use crate::fields::{Fields, Row, inserts, int, maybe_text, stamp, text, time, update};
 use crate::leases::{owner_fields, read_owner};
 use crate::owner::{Owner, OwnerState, owner_state};
 use crate::{Catalog, Error, Result};
@@ -106,6 +106,18 @@ impl Catalog {
                 return Err(Error::AlreadyExists { what: "mount", id: mount.id.clone() });
             }
         }
+        session.commit().await
+    }
+
+    /// Writes a mount's record anew, all but the wish to stop; nothing where it was forgotten.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn replace_restore_mount(&self, mount: &RestoreMount) -> Result<()> {
+        let mut row = fields(mount)?;
+        row.retain(|(column, _)| !matches!(*column, "id" | "stop_requested"));
+        let mut session = self.engine.write_light().await?;
+        session.execute(update("restore_mounts", row, "id", &mount.id).build()).await?;
         session.commit().await
     }
 

@@ -40,9 +40,16 @@ async fn a_mount_comes_out_as_it_went_in_and_once_only() {
     }
     assert!(matches!(catalog.insert_restore_mount(&all).await, Err(Error::AlreadyExists { .. })));
     assert_eq!(catalog.restore_mounts().await.unwrap(), [mount("mount-1", 1), all]);
+    let changed =
+        RestoreMount { path: Some("/elsewhere".to_owned()), detail: json!({}), ..mount("mount-1", 1) };
+    catalog.request_restore_stop("mount-1", StopWish::IfUnused).await.unwrap();
+    catalog.replace_restore_mount(&changed).await.unwrap();
+    let stopping = RestoreMount { stop: StopWish::IfUnused, ..changed };
+    assert_eq!(catalog.restore_mounts().await.unwrap()[0], stopping);
+    catalog.replace_restore_mount(&mount("mount-9", 9)).await.unwrap();
     assert!(catalog.remove_restore_mount("export-1").await.unwrap());
     assert!(!catalog.remove_restore_mount("export-1").await.unwrap());
-    assert_eq!(catalog.restore_mounts().await.unwrap(), [mount("mount-1", 1)]);
+    assert_eq!(catalog.restore_mounts().await.unwrap(), [stopping]);
 }
 
 #[tokio::test]
