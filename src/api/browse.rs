@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use model::BackupId;
+use model::{BackupId, MountKind, VmName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,9 +17,15 @@ pub const DEFAULT_IDLE_SECONDS: u64 = 3600;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MountBackup {
-    /// Which point.
-    #[schema(value_type = String)]
-    pub backup_id: BackupId,
+    /// Which point; left out for all points of `vm_name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub backup_id: Option<BackupId>,
+    /// Instead of a point: the VM all of whose points are shown at `path`, each in a folder of its time, opened when
+    /// somebody enters it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub vm_name: Option<VmName>,
     /// How it is opened: there is no other way than this.
     #[serde(default)]
     pub mode: MountMode,
@@ -29,9 +35,16 @@ pub struct MountBackup {
     /// Only this volume, by its id, with its root folder as the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
-    /// Where to mount it; no mount, but a session for the routes of this API, where left out.
+    /// Where to mount it, an absolute path on the hub's machine: an empty folder, or one that does not exist yet, whose
+    /// parent does. No mount, but a session for the routes of this API, where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Let other users into the mount, as far as the guest's permissions let them.
+    #[serde(default)]
+    pub allow_other: bool,
+    /// Let the kernel's own file system serve `path`, from a device, instead of this program. Needs root.
+    #[serde(default)]
+    pub kernel: bool,
     /// Closed after so many seconds without use: 3600 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -45,14 +58,26 @@ pub struct MountBackup {
 }
 
 impl MountBackup {
+    /// All points of a VM, mounted at `path`.
+    pub fn all(vm_name: VmName, path: String) -> Self {
+        MountBackup { vm_name: Some(vm_name), path: Some(path), ..MountBackup::new(None) }
+    }
+
     /// All disks of a point, with everything optional left out.
     pub fn of(backup_id: BackupId) -> Self {
+        MountBackup::new(Some(backup_id))
+    }
+
+    fn new(backup_id: Option<BackupId>) -> Self {
         MountBackup {
             backup_id,
+            vm_name: None,
             mode: MountMode::default(),
             disk_id: None,
             volume: None,
             path: None,
+            allow_other: false,
+            kernel: false,
             idle_timeout_seconds: None,
             ignore_journal: false,
             keys_b64: Vec::new(),
@@ -72,15 +97,24 @@ pub enum MountMode {
 /// An open restore session. Sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Mount {
-    /// Its id: `mount-` and a UUID.
+    /// Its id: `mount-` or `export-`, and a UUID.
     pub mount_id: String,
-    /// The point.
+    /// `session`, `fuse`, `kernel` or `export`.
     #[schema(value_type = String)]
-    pub backup_id: BackupId,
+    pub kind: MountKind,
+    /// The point; none where all points of the VM are shown.
+    #[schema(value_type = Option<String>)]
+    pub backup_id: Option<BackupId>,
+    /// The VM.
+    #[schema(value_type = String)]
+    pub vm_name: VmName,
     /// Where it is mounted, if anywhere.
     pub mount_path: Option<String>,
     /// The kernel's device, where the kernel mounted it.
     pub nbd_device: Option<String>,
+    /// Where it is served, if it is an export.
+    #[serde(default)]
+    pub nbd_uri: Option<String>,
     /// The root file system's type.
     pub filesystem_type: Option<String>,
     /// What the guest calls itself: `Debian GNU/Linux 12 (bookworm)`.
@@ -91,10 +125,20 @@ pub struct Mount {
     pub warnings: Vec<String>,
     /// Why a volume does not stand where one might expect it.
     pub notes: Vec<String>,
-    /// `mounted`.
+    /// `mounted`; `unmounting` where it is out of sight and somebody still has something of it open, `ending` where that
+    /// was not to count; `dead` where its
+    /// process is gone, until the next command cleans it up.
     pub status: String,
+    /// The machine that serves it.
+    pub host: String,
+    /// The process that serves it.
+    pub pid: u32,
+    /// It is closed after so many seconds without use.
+    pub idle_seconds: u64,
     /// When it was opened.
     pub created_at: Timestamp,
+    /// When it was last used, as far as its process has told.
+    pub used_at: Timestamp,
     /// When it closes, if nobody uses it until then.
     pub expires_at: Timestamp,
 }
@@ -129,6 +173,19 @@ pub struct MountList {
     pub mounts: Vec<Mount>,
     /// How many.
     pub total: u64,
+}
+
+/// `DELETE /restore/{mount_id}`: how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UnmountQuery {
+    /// Also where somebody uses it: takes it out of sight, and goes on serving what is open until it is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lazy: Option<bool>,
+    /// Also where somebody uses it: what is open can't be read any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
 }
 
 /// `DELETE /restore/{mount_id}`.
@@ -309,11 +366,13 @@ pub struct FileInfo {
 /// `GET /restore/resources`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Resources {
-    /// Sessions that are open in this hub.
+    /// What is open in all processes of this hub's state folder.
     pub active_mounts: u64,
-    /// How many there may be.
+    /// What is open in this process.
+    pub own_mounts: u64,
+    /// How many there may be in one process.
     pub max_mounts: u64,
-    /// Memory that this process uses, in bytes.
+    /// Memory that the processes use which serve something, on this machine, in bytes.
     pub memory_bytes: u64,
     /// Kernel devices in use.
     pub nbd_devices: Vec<String>,
@@ -324,8 +383,10 @@ pub struct Resources {
 pub struct CleanupStatus {
     /// Whether idle sessions are closed by themselves.
     pub running: bool,
-    /// How many sessions are open.
+    /// How many are open, in all processes.
     pub active_mounts: u64,
+    /// How many have a process that is gone, and wait for the next start to be cleaned up.
+    pub dead_mounts: u64,
     /// How many have been closed because nobody used them, since this hub started.
     pub expired_total: u64,
     /// When the next one closes, if nobody uses it.

@@ -35,8 +35,8 @@ pub use backup::{
 };
 pub use browse::{
     CleanupStatus, DEFAULT_IDLE_SECONDS, FileEntry, FileError, FileInfo, FileList, FileType, FilesQuery,
-    Mount, MountBackup, MountList, MountMode, PathQuery, Resources, Unmounted, VolumeView, XattrView,
-    from_base64, to_base64,
+    Mount, MountBackup, MountList, MountMode, PathQuery, Resources, UnmountQuery, Unmounted, VolumeView,
+    XattrView, from_base64, to_base64,
 };
 pub use caller::{Caller, Role};
 pub use chain::{Chain, ChainPoint};

@@ -125,20 +125,16 @@ impl Hub {
             };
             let now = Timestamp::now();
             if let Some(alive) = holders.iter().find(|holder| holder.state(now) != OwnerState::Dead) {
-                return Err(locked(&format!("restore point {}", describe(&alive.lease.resource)), alive));
+                return Err(match &alive.lease.resource {
+                    catalog::Resource::Point(id) => self.refused_by(id, alive).await,
+                    other => locked(&other.to_string(), alive),
+                });
             }
             for dead in &holders {
                 self.bury(dead).await?;
             }
         }
         Err(Error::Internal("dead readers could not be put aside".into()))
-    }
-}
-
-fn describe(resource: &catalog::Resource) -> String {
-    match resource {
-        catalog::Resource::Point(id) => id.to_string(),
-        other => other.to_string(),
     }
 }
 

@@ -147,6 +147,16 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Somebody has it open.
+    #[error("{message}")]
+    InUse {
+        /// What, and who.
+        message: String,
+        /// What to do.
+        hint: String,
+        /// The same for programs.
+        details: Value,
+    },
     /// A job that has ended can't be reported on, cancelled or ended again.
     #[error("{id} has already ended: {status}")]
     Ended {
@@ -291,7 +301,7 @@ impl Error {
             Error::Protected { .. } => ErrorCode::Protected,
             Error::Exists { .. } => ErrorCode::AlreadyExists,
             Error::NotEmpty { .. } => ErrorCode::NotEmpty,
-            Error::Conflict { .. } => ErrorCode::Conflict,
+            Error::Conflict { .. } | Error::InUse { .. } => ErrorCode::Conflict,
             Error::Ended { .. } => ErrorCode::JobEnded,
             Error::Locked { .. } => ErrorCode::Locked,
             Error::Source { .. } => ErrorCode::SourceUnavailable,
@@ -318,9 +328,10 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Invalid { .. } | Error::Cancelled | Error::Job { .. } | Error::Internal(_) => return None,
-            Error::Unsupported { hint, .. } | Error::Exists { hint, .. } | Error::Conflict { hint, .. } => {
-                hint.clone()
-            }
+            Error::Unsupported { hint, .. }
+            | Error::Exists { hint, .. }
+            | Error::Conflict { hint, .. }
+            | Error::InUse { hint, .. } => hint.clone(),
             Error::NotFound { what, .. } => match what {
                 Missing::Backup => "`sendense-ctl backup list` shows what there is".into(),
                 Missing::Vm => {
@@ -404,6 +415,7 @@ impl Error {
     pub fn details(&self) -> Value {
         match self {
             Error::Invalid { field, .. } => json!({ "field": field }),
+            Error::InUse { details, .. } => details.clone(),
             Error::Ambiguous { candidates, .. } => json!({ "candidates": candidates }),
             Error::HasDependents { dependents, .. } => json!({ "dependents": dependents }),
             Error::Ended { status, .. } => json!({ "status": status }),

@@ -2,8 +2,8 @@
 //!
 //! A lease of this process is a [`Guard`]. One task beats for all of them while there are any; where a lease
 //! turns out to be no longer held (another process took this one for dead), the job that it was for is
-//! stopped. A guard is to be [released](Guard::release); one that is dropped gives its lease back as soon as
-//! the executor gets to it, and one whose process is killed is found dead by the others.
+//! stopped. A guard is to be [released](Guard::release); one that is dropped, on whatever thread, gives its lease back as
+//! soon as the executor gets to it, and one whose process is killed is found dead by the others.
 //!
 //! A lease that stands in the way is looked at: if its process is provably gone, what it left is put right
 //! first (`recovery`) and the lease is taken then.
@@ -48,6 +48,8 @@ pub(crate) struct LeaseKeeper {
 pub(crate) struct Guard {
     keeper: LeaseKeeper,
     lease: Option<Lease>,
+    /// Where the lease was taken: a guard may be dropped by a thread that has no executor.
+    runtime: tokio::runtime::Handle,
 }
 
 /// What for, in messages and in the row.
@@ -74,7 +76,7 @@ impl LeaseKeeper {
             tokio::spawn(self.clone().beat());
         }
         drop(state);
-        Guard { keeper: self.clone(), lease: Some(lease) }
+        Guard { keeper: self.clone(), lease: Some(lease), runtime: tokio::runtime::Handle::current() }
     }
 
     /// Ends by itself when nothing is held any more.
@@ -141,14 +143,12 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         self.keeper.lock().held.remove(&lease.id);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let catalog = self.keeper.catalog.clone();
-            runtime.spawn(async move {
-                if let Err(error) = catalog.release(&lease).await {
-                    tracing::warn!(%error, resource = %lease.resource, "a lease can't be given back");
-                }
-            });
-        }
+        let catalog = self.keeper.catalog.clone();
+        self.runtime.spawn(async move {
+            if let Err(error) = catalog.release(&lease).await {
+                tracing::warn!(%error, resource = %lease.resource, "a lease can't be given back");
+            }
+        });
     }
 }
 

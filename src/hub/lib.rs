@@ -18,6 +18,7 @@
 //! | after the transaction, before the row | row not final, complete files | the row is rolled forward from the sidecar |
 //! | while a merge or a deletion was prepared | points marked as going, `.partial` files | marks lifted, files removed |
 //! | after a merge's or deletion's transaction | rows of points whose files are gone | transaction completed; rows removed, the children's rows read from their sidecars |
+//! | while a point was mounted | the mount, its folder, its row, its lease | unmounted, removed, the lease broken |
 //! | while a restore ran | the target's own partial file, row not final | the file removed, row failed |
 //!
 //! Recovery runs when a hub is opened (one query when there is nothing to do) and, for one VM, when a job
@@ -55,6 +56,7 @@ mod labels;
 mod leases;
 mod merge;
 mod meter;
+mod mounts;
 mod points;
 mod query;
 mod readers;
@@ -72,9 +74,10 @@ mod verify;
 mod vms;
 mod watch;
 
-pub use browse::{MAX_SESSIONS, OpenFile, Page, Session};
+pub use browse::{OpenFile, Page, Session};
 pub use config::{HubConfig, Notice};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
+pub use mounts::MAX_SESSIONS;
 pub use repositories::RepositoryStatus;
 pub use streams::Lines;
 pub use watch::Events;
@@ -95,7 +98,7 @@ struct Inner {
     catalog: Catalog,
     registry: Registry,
     leases: LeaseKeeper,
-    sessions: browse::Sessions,
+    mounts: mounts::Registry,
     readers: readers::Readers,
 }
 
@@ -110,13 +113,14 @@ impl Hub {
         make_private(&config.state_dir)?;
         let catalog = Catalog::open(&config.catalog_path()).await?;
         let leases = LeaseKeeper::new(catalog.clone());
+        let mounts = mounts::Registry::new(catalog.clone());
         let hub = Hub {
             inner: Arc::new(Inner {
                 config,
                 catalog,
                 registry: Registry::default(),
                 leases,
-                sessions: browse::Sessions::default(),
+                mounts,
                 readers: readers::Readers::default(),
             }),
         };
@@ -139,13 +143,14 @@ impl Hub {
         }
         let catalog = Catalog::open(&path).await?;
         let leases = LeaseKeeper::new(catalog.clone());
+        let mounts = mounts::Registry::new(catalog.clone());
         Ok(Hub {
             inner: Arc::new(Inner {
                 config,
                 catalog,
                 registry: Registry::default(),
                 leases,
-                sessions: browse::Sessions::default(),
+                mounts,
                 readers: readers::Readers::default(),
             }),
         })
@@ -157,8 +162,12 @@ impl Hub {
         self.inner.registry.stop_all();
         self.inner.readers.stop_all();
         self.inner.registry.all_ended().await;
+<<<<<<< HEAD
         self.inner.readers.all_ended().await;
-        self.close_sessions().await;
+        self.close_mounts().await;
+=======
+        self.close_mounts().await;
+>>>>>>> ded66d2 (Mounts of points and of whole VMs, seen and ended by all processes of a state folder)
     }
 
     /// The state folder and what goes with it.

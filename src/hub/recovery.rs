@@ -38,14 +38,16 @@ struct Verdicts {
 }
 
 impl Hub {
-    /// Looks for what dead processes have left, and puts it right. Three small queries when there is nothing.
+    /// Looks for what dead processes have left, and puts it right. Four small queries when there is nothing.
     pub(crate) async fn recover(&self) -> Result<Recovered> {
-        let mut done = Recovered::default();
+        // Mounts before leases: by the lease's job it is known what kept a point.
+        let mut done = Recovered { notes: self.clean_up_mounts().await? };
         // Rows before leases: a job that is seen here and has no lease afterwards has ended or is dead.
         let backups = self.catalog().unfinished_backups().await?;
         let jobs = self.catalog().unfinished_jobs().await?;
         let leases = self.catalog().leases().await?;
         if backups.is_empty() && jobs.is_empty() && leases.is_empty() {
+            done.notes.iter().for_each(|note| self.config().tell(note));
             return Ok(done);
         }
         let now = Timestamp::now();

@@ -6,8 +6,8 @@ use crate::extract::{Json, Path, Query, limit};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    ApiError, CleanupStatus, ErrorBody, ErrorCode, FileInfo, FileList, FilesQuery, Mount, MountBackup,
-    MountList, PathQuery, Resources, Unmounted, from_base64,
+    ApiError, CleanupStatus, ErrorBody, FileInfo, FileList, FilesQuery, Mount, MountBackup, MountList,
+    PathQuery, Resources, UnmountQuery, Unmounted, from_base64,
 };
 use axum::Json as Answer;
 use axum::extract::State as Shared;
@@ -60,7 +60,8 @@ fn needed_path(query: PathQuery) -> Result<Vec<u8>> {
 /// Open a restore point
 ///
 /// Finds its volumes and the guest's system, and opens them for reading. Closed when nobody has used it for its idle
-/// time. The point can't be deleted meanwhile.
+/// time. The point can't be deleted meanwhile. With `path`, its files are mounted there on the hub's machine; with
+/// `vm_name` instead of a point, all points of that VM, each in a folder of its time.
 #[utoipa::path(post, path = "/api/v1/restore/mount", operation_id = "mount_backup", tag = "restore",
     request_body = MountBackup,
     responses(
@@ -72,23 +73,19 @@ pub(crate) async fn mount(
     Shared(state): Shared<State>,
     Json(request): Json<MountBackup>,
 ) -> Result<Answer<Mount>> {
-    if request.path.is_some() {
-        let message = "path: mounting at a path is not served by this hub";
-        return Err(ApiError::new(ErrorCode::Unsupported, message)
-            .hint("leave path out, and use the routes of /restore/{mount_id}")
-            .into());
-    }
     Ok(Answer(state.hub.mount(request).await?))
 }
 
-/// List open restore sessions
+/// List what is open: restore sessions, mounts and exports
+///
+/// Those of all processes on this hub's state folder. Sessions of other processes are listed from their third second on.
 #[utoipa::path(get, path = "/api/v1/restore/mounts", operation_id = "list_mounts", tag = "restore",
     responses(
         (status = 200, description = "All of them, oldest first", body = MountList),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn mounts(_: Viewer, Shared(state): Shared<State>) -> Answer<MountList> {
-    let mounts = state.hub.mounts();
-    Answer(MountList { total: mounts.len() as u64, mounts })
+pub(crate) async fn mounts(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<MountList>> {
+    let mounts = state.hub.mounts().await?;
+    Ok(Answer(MountList { total: mounts.len() as u64, mounts }))
 }
 
 /// What restore sessions take
@@ -96,8 +93,8 @@ pub(crate) async fn mounts(_: Viewer, Shared(state): Shared<State>) -> Answer<Mo
     responses(
         (status = 200, description = "Sessions, memory, devices and limits", body = Resources),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Answer<Resources> {
-    Answer(state.hub.restore_resources())
+pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<Resources>> {
+    Ok(Answer(state.hub.restore_resources().await?))
 }
 
 /// How idle restore sessions are closed
@@ -105,8 +102,8 @@ pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Answer
     responses(
         (status = 200, description = "As it is now", body = CleanupStatus),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn cleanup_status(_: Viewer, Shared(state): Shared<State>) -> Answer<CleanupStatus> {
-    Answer(state.hub.cleanup_status())
+pub(crate) async fn cleanup_status(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<CleanupStatus>> {
+    Ok(Answer(state.hub.cleanup_status().await?))
 }
 
 /// Show a restore session
@@ -120,14 +117,15 @@ pub(crate) async fn mounted(
     Shared(state): Shared<State>,
     Path(id): Path<String>,
 ) -> Result<Answer<Mount>> {
-    Ok(Answer(state.hub.with_session(&id, |session| Ok(session.view())).await?))
+    Ok(Answer(state.hub.mounted(&id).await?))
 }
 
-/// Close a restore session
+/// Close a restore session, a mount or an export
 ///
-/// Downloads that run come to their end.
+/// Of whatever process; the answer comes when it is gone. Refused with 409 and the processes that use it, unless `lazy` or
+/// `force` is given. Downloads that run come to their end. The id may also be the path of a mount.
 #[utoipa::path(delete, path = "/api/v1/restore/{mount_id}", operation_id = "unmount", tag = "restore",
-    params(("mount_id" = String, Path, description = "The session's id")),
+    params(("mount_id" = String, Path, description = "Its id"), UnmountQuery),
     responses(
         (status = 200, description = "It is closed", body = Unmounted),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
@@ -135,9 +133,14 @@ pub(crate) async fn unmount(
     _: Restorer,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
+    Query(how): Query<UnmountQuery>,
 ) -> Result<Answer<Unmounted>> {
-    let mount_id = state.hub.unmount(&id).await?;
-    Ok(Answer(Unmounted { message: "backup unmounted successfully".to_owned(), mount_id }))
+    let ended = state.hub.unmount(&id, how).await?;
+    let message = match ended.status.as_str() {
+        "unmounting" => "the backup is out of sight, and unmounted when nobody uses it any more",
+        _ => "backup unmounted successfully",
+    };
+    Ok(Answer(Unmounted { message: message.to_owned(), mount_id: ended.mount_id }))
 }
 
 /// List a folder of a restore session

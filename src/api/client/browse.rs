@@ -6,7 +6,7 @@
 use super::{Client, ClientError, Path, ResponseBody, TransportError};
 use crate::{
     CleanupStatus, FileInfo, FileList, FilesQuery, Mount, MountBackup, MountList, PathQuery, Resources,
-    Unmounted,
+    UnmountQuery, Unmounted,
 };
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -57,9 +57,14 @@ impl Client {
         self.ask(Method::GET, Path::new("/restore").segment(id)).await
     }
 
-    /// `DELETE /restore/{mount_id}`.
+    /// `DELETE /restore/{mount_id}`, where nobody uses it.
     pub async fn unmount(&self, id: &str) -> Result<Unmounted, ClientError> {
-        self.ask(Method::DELETE, Path::new("/restore").segment(id)).await
+        self.unmount_as(id, UnmountQuery::default()).await
+    }
+
+    /// `DELETE /restore/{mount_id}`. The id may also be the path of a mount.
+    pub async fn unmount_as(&self, id: &str, how: UnmountQuery) -> Result<Unmounted, ClientError> {
+        self.ask(Method::DELETE, Path::new("/restore").segment(id).query(&how)?).await
     }
 
     /// `GET /restore/{mount_id}/files`.

@@ -1,16 +1,18 @@
 //! One open point: its tree, and the lease that keeps the point where it is.
 //!
-//! Everything here reads disks and blocks: it is called on threads that may. A session whose registry has let go of it
-//! stays usable for whoever still holds it (a download that runs), and its lease is given back when the last one does.
+//! Everything here reads disks and blocks: it is called on threads that may. A session that was closed stays usable for
+//! whoever still holds it (a download that runs): its files are open, whatever becomes of their names. Its lease is given
+//! back when it is closed.
 
 use super::entry::{entry, number};
 use super::{failure, volumes};
 use crate::leases::Guard;
+use crate::mounts::{Closing, Ended, Lasting, Times, Wait, bare_view};
 use crate::{Error, Result};
 use api::{ErrorCode, FileEntry, FileError, FileInfo, FileList, Mount, VolumeView};
 use guestfs::tree::{Event, Follow, Node, Step, Tree, WalkOptions};
 use guestfs::{Content, FileKind, GuestFs, NodeId, Place};
-use model::BackupId;
+use model::{BackupId, MountKind, VmName};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,16 +26,15 @@ const MAX_ERRORS: usize = 100;
 
 /// An open point.
 pub struct Session {
-    pub(super) id: String,
-    pub(super) backup: BackupId,
+    id: String,
+    backup: BackupId,
+    vm_name: VmName,
     tree: Tree,
     /// Disks that could not be opened, and why.
-    pub(super) notes: Vec<String>,
-    pub(super) created: jiff::Timestamp,
-    pub(super) idle: Duration,
-    used: Mutex<jiff::Timestamp>,
-    /// Held for the life of the session.
-    lease: Guard,
+    notes: Vec<String>,
+    times: Arc<Times>,
+    /// Held until the session is closed.
+    lease: Mutex<Option<Guard>>,
 }
 
 /// Which part of a listing is wanted.
@@ -78,29 +79,27 @@ impl Session {
     pub(super) fn new(
         id: String,
         backup: BackupId,
+        vm_name: VmName,
         tree: Tree,
         notes: Vec<String>,
         idle: Duration,
         lease: Guard,
     ) -> Self {
-        let created = jiff::Timestamp::now();
-        Session { id, backup, tree, notes, created, idle, used: Mutex::new(created), lease }
+        let (times, lease) = (Arc::new(Times::new(idle)), Mutex::new(Some(lease)));
+        Session { id, backup, vm_name, tree, notes, times, lease }
     }
 
-    /// What is to be given back at the end.
-    pub(super) fn into_lease(self) -> Guard {
-        self.lease
+    /// When it was opened and used.
+    pub(crate) fn times(&self) -> &Arc<Times> {
+        &self.times
     }
 
-    /// Somebody uses it: it stays open from now on for its idle time.
-    pub(super) fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = jiff::Timestamp::now();
-    }
-
-    /// When it closes, if nobody uses it until then.
-    pub(super) fn expires(&self) -> jiff::Timestamp {
-        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.checked_add(self.idle).unwrap_or(jiff::Timestamp::MAX)
+    /// Gives the lease back.
+    pub(crate) async fn release(&self) {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
     }
 
     /// The session as the wire shows it.
@@ -110,18 +109,13 @@ impl Session {
         let root = volumes.iter().find(|volume| volume.mount_point.as_deref() == Some("/"));
         let root = root.or_else(|| volumes.iter().find(|volume| volume.mount_point.is_some()));
         Mount {
-            mount_id: self.id.clone(),
-            backup_id: self.backup.clone(),
-            mount_path: None,
-            nbd_device: None,
+            backup_id: Some(self.backup.clone()),
             filesystem_type: root.and_then(|volume| volume.filesystem_type.clone()),
             system: system.name.clone(),
             warnings: self.tree.warnings(),
             notes: self.notes.iter().chain(&system.notes).cloned().collect(),
             volumes,
-            status: "mounted".to_owned(),
-            created_at: self.created,
-            expires_at: self.expires(),
+            ..bare_view(&self.id, MountKind::Session, &self.vm_name, &self.times)
         }
     }
 
@@ -280,6 +274,53 @@ impl Session {
         let name = canonical.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
         let (size, modified) = (stat.size, stat.modified.seconds);
         Ok(OpenFile { fs, node: id, path: canonical, name, size, modified, tag })
+    }
+}
+
+impl Lasting for Session {
+    fn view(&self) -> Mount {
+        Session::view(self)
+    }
+
+    fn path(&self) -> Option<String> {
+        None
+    }
+
+    fn leftovers(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn session(self: Arc<Self>) -> Option<Arc<Session>> {
+        Some(self)
+    }
+
+    fn touch(&self) {
+        self.times.touch();
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn tend(&self) -> Wait<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn close(&self, _: Closing) -> Wait<'_, Result<Ended>> {
+        Box::pin(async {
+            self.release().await;
+            Ok(Ended::Gone)
+        })
+    }
+}
+
+impl mount::Plant for Session {
+    fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    fn used(&self) {
+        self.times.touch();
     }
 }
 
