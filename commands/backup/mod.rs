@@ -10,6 +10,7 @@ mod extract;
 mod find;
 mod list;
 mod ls;
+mod mount;
 mod protect;
 mod retry;
 mod show;
@@ -41,6 +42,7 @@ pub enum Command {
     Cat(cat::Args),
     Stat(stat::Args),
     Volumes(volumes::Args),
+    Mount(mount::Args),
     Extract(Box<extract::Args>),
     Find(Box<find::Args>),
     Diff(diff::Args),
@@ -66,6 +68,7 @@ impl Command {
             Command::Cat(args) => args.run(app),
             Command::Stat(args) => args.run(app),
             Command::Volumes(args) => args.run(app),
+            Command::Mount(args) => args.run(app),
             Command::Extract(args) => args.run(app),
             Command::Find(args) => args.run(app),
             Command::Diff(args) => args.run(app),

@@ -107,7 +107,7 @@ impl Args {
                 .next("sendense-ctl vm add NAME --disk URI for each of them first"));
         }
         if self.detach {
-            return report_detached(app, detach::spawn()?);
+            return report_detached(app, detach::spawn("the backup could not be detached", None)?);
         }
         if self.detached {
             detach::leave_terminal(&app.ui);

@@ -1,8 +1,9 @@
 //! A run that goes on after its command has ended.
 //!
-//! The command starts the same program again, with the same arguments but [`MARK`] in the place of
-//! `--detach`, and reads JSON lines from its stdout: one for each job that was accepted or refused, then one
-//! that says that no more will come. The child leaves the terminal's session first, so that neither the end of
+//! The command starts the same program again, with the same arguments and [`MARK`] (in the place of `--detach`,
+//! where that is among them), and reads JSON lines from its stdout: one for each job that was accepted or refused, then
+//! one that says that no more will come. What must not be seen among the arguments, it writes to the child's stdin. The
+//! child leaves the terminal's session first, so that neither the end of
 //! the terminal nor Ctrl-C reaches it; it says nothing to anyone after that last line. What becomes of the jobs is
 //! on their records.
 
@@ -11,7 +12,7 @@ use crate::progress::{self, Task};
 use crate::ui::Ui;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 /// The argument that tells the child what it is.
@@ -26,20 +27,24 @@ pub enum Told {
     Refused(Failure),
 }
 
-/// Starts the child and waits until it has told of all its jobs.
+/// Starts the child, hands it `secret` (one line), and waits until it has told of all its jobs. `attempt` is the headline
+/// of a failure.
 ///
 /// # Errors
 /// Where it can't be started, or ends before it has told everything.
-pub fn spawn() -> Result<Vec<Told>> {
-    let attempt = "the backup could not be detached";
+pub fn spawn(attempt: &str, secret: Option<&Value>) -> Result<Vec<Told>> {
     let program = std::env::current_exe().map_err(|error| Failure::local(attempt, &error))?;
     let mut child = Command::new(program)
         .args(child_arguments(std::env::args_os().skip(1)))
-        .stdin(Stdio::null())
+        .stdin(if secret.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| Failure::local(attempt, &error))?;
+    if let (Some(secret), Some(mut stdin)) = (secret, child.stdin.take()) {
+        // A child that has ended already says why on the other pipe.
+        drop(writeln!(stdin, "{secret}"));
+    }
     let mut told = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
@@ -65,12 +70,30 @@ pub fn spawn() -> Result<Vec<Told>> {
 fn child_arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =
         given.map(|argument| if argument == "--detach" { MARK.into() } else { argument }).collect();
-    // The child speaks JSON to its parent, whatever the user asked for; behind the others it is never
-    // taken for an option's value, because no option is left waiting for one.
-    if !arguments.iter().any(|argument| argument == "--json") {
-        arguments.push("--json".into());
+    // Behind the other options they are never taken for an option's value, because none is left waiting for one.
+    let mut end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    // The child speaks JSON to its parent, whatever the user asked for.
+    for needed in [MARK, "--json"] {
+        if !arguments[..end].iter().any(|argument| argument == needed) {
+            arguments.insert(end, needed.into());
+            end += 1;
+        }
     }
     arguments
+}
+
+/// What the parent has written for the child, in the child.
+///
+/// # Errors
+/// Where there is nothing of that kind.
+pub fn secret<T: serde::de::DeserializeOwned>() -> Result<T> {
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    let value = read.map_err(|error| error.to_string());
+    let value = value.and_then(|_| serde_json::from_str(&line).map_err(|error| error.to_string()));
+    value.map_err(|error| {
+        Failure::new(crate::Exit::Failed, "internal", "the detached process got no request").why(error)
+    })
 }
 
 /// Leaves the session of the terminal, in the child.
@@ -100,6 +123,9 @@ mod tests {
         let given = ["backup", "start", "--vm", "a", "--detach", "-q"].map(OsString::from);
         let child = child_arguments(given.into_iter());
         assert_eq!(child, ["backup", "start", "--vm", "a", "--detached", "-q", "--json"]);
+        let given = ["backup", "mount", "--json", "--", "a", "--detach-me"].map(OsString::from);
+        let child = child_arguments(given.into_iter());
+        assert_eq!(child, ["backup", "mount", "--json", "--detached", "--", "a", "--detach-me"]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod follow;
 mod interrupt;
 mod logging;
 mod manual;
+pub mod mounting;
 mod progress;
 mod screen;
 mod show;

@@ -162,12 +162,8 @@ impl Hub {
         self.inner.registry.stop_all();
         self.inner.readers.stop_all();
         self.inner.registry.all_ended().await;
-<<<<<<< HEAD
         self.inner.readers.all_ended().await;
         self.close_mounts().await;
-=======
-        self.close_mounts().await;
->>>>>>> ded66d2 (Mounts of points and of whole VMs, seen and ended by all processes of a state folder)
     }
 
     /// The state folder and what goes with it.

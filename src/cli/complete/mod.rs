@@ -1,4 +1,4 @@
-//! Completion of live values: VMs, backups, repositories, tags.
+//! Completion of live values: VMs, backups, repositories, tags, mounts.
 //!
 //! The shell runs the program itself at every Tab, with `COMPLETE` set. An answer comes within
 //! `TIME_LIMIT` or not at all, nothing is ever said on the terminal, and nothing is made or changed: a state
@@ -149,6 +149,21 @@ pub fn repositories(current: &OsStr) -> Vec<CompletionCandidate> {
             candidate(repository.name.as_str(), format!("{} {place}", repository.kind))
         })
         .collect()
+}
+
+/// Ids and paths of what is open.
+pub fn mounts(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let found = ask(async |client| Some(client.mounts().await.ok()?.mounts)).unwrap_or_default();
+    let mut candidates = Vec::new();
+    for mount in &found {
+        let shown = mount.backup_id.as_ref().map_or(mount.vm_name.as_str(), |id| id.as_str());
+        let names = [Some(mount.mount_id.as_str()), mount.mount_path.as_deref()];
+        for name in names.into_iter().flatten().filter(|name| name.starts_with(current)) {
+            candidates.push(candidate(name, format!("{} {shown}", mount.kind)));
+        }
+    }
+    candidates
 }
 
 /// Tags in use, as `key=value`.
