@@ -142,8 +142,12 @@ impl Site {
 
     /// One value from the catalog, read by SQLite's own shell.
     pub fn sql(&self, query: &str) -> String {
-        let output =
-            Command::new("sqlite3").arg(self.state().join("catalog.db")).arg(query).output().unwrap();
+        let output = Command::new("sqlite3")
+            .args(["-cmd", ".timeout 10000"])
+            .arg(self.state().join("catalog.db"))
+            .arg(query)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }

@@ -11,6 +11,7 @@ mod faults;
 mod find;
 mod harness;
 mod kill;
+mod mount;
 mod names;
 mod output;
 mod restore;

@@ -28,7 +28,7 @@ declare -A packages=(
   [xorriso]=xorriso [genisoimage]=genisoimage [mkudffs]=udftools [lvcreate]=lvm2 [mdadm]=mdadm
   [mkfs.erofs]=erofs-utils [mkfs.f2fs]=f2fs-tools [mkfs.jfs]=jfsutils [mkfs.nilfs2]=nilfs-tools
   [mkfs.reiserfs]=reiserfsprogs [mksquashfs]=squashfs-tools [grub-mount]=grub-common
-  [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [setfattr]=attr [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
+  [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
 )
 
 install_packages() {
