@@ -1,12 +1,12 @@
 //! What a file is to whoever lists it: Windows' reparse points, and the special files that Interix wrote.
 
 use super::file::{File, SYSTEM};
-use super::name::{to_bytes, units};
+use super::name::units;
 use super::record::{kind, split};
 use super::reparse::{self, Reparse};
 use super::volume::{Volume, number};
 use super::wof::Method;
-use crate::{Error, Fields, FileKind, Result};
+use crate::{Error, Fields, FileKind, Result, wtf8};
 
 /// The deepest folder that a link from the root is resolved for.
 const MAX_DEPTH: usize = 1024;
@@ -106,7 +106,7 @@ impl Volume {
         let special = match &mark {
             b"IntxLNK\x01" => {
                 let bytes = self.read_all(id, &data.content, 8 + MAX_TARGET)?;
-                Nature::Link(reparse::checked(to_bytes(&units(&bytes[8..])))?)
+                Nature::Link(reparse::checked(wtf8::from_utf16(units(&bytes[8..])))?)
             }
             b"IntxCHR\0" | b"IntxBLK\0" if size == 24 => {
                 let bytes = self.read_all(id, &data.content, 24)?;

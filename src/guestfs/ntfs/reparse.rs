@@ -3,9 +3,9 @@
 //! [MS-FSCC] 2.1.2 for the tags and their data; the tags of the Windows Subsystem for Linux as its kernel driver writes
 //! them.
 
-use super::name::{to_bytes, units};
+use super::name::units;
 use super::wof::Method;
-use crate::{Error, Fields, Result};
+use crate::{Error, Fields, Result, wtf8};
 
 /// The most bytes of a reparse point that are read: Windows allows 16 KiB.
 pub const MAX_BYTES: usize = 17 << 10;
@@ -95,7 +95,7 @@ fn absolute(path: &[u16]) -> Result<Reparse> {
 }
 
 fn slashes(path: &[u16]) -> Result<Vec<u8>> {
-    let mut bytes = to_bytes(path);
+    let mut bytes = wtf8::from_utf16(path.iter().copied());
     for byte in bytes.iter_mut().filter(|byte| **byte == b'\\') {
         *byte = b'/';
     }

@@ -2,7 +2,7 @@
 
 use super::file::{Attribute, FOLDER, File, REPARSE, SYSTEM};
 use super::index::{Index, Order};
-use super::name::{UpCase, from_bytes, to_bytes};
+use super::name::UpCase;
 use super::node::Nature;
 use super::record::{kind, split};
 use super::time::timestamp;
@@ -10,7 +10,7 @@ use super::volume::{Volume, number};
 use super::wof::{self, Method};
 use crate::{
     Cache, DirEntry, Error, FileKind, FsInfo, GuestFs, MAX_XATTR, NodeId, Place, Result, Run, Stat,
-    Timestamp, Xattr,
+    Timestamp, Xattr, wtf8,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn streams(file: &File) -> impl Iterator<Item = (usize, &Attribute)> {
 
 /// A name that can be shown.
 fn listed(name: &[u16]) -> Result<Vec<u8>> {
-    let bytes = to_bytes(name);
+    let bytes = wtf8::from_utf16(name.iter().copied());
     if bytes.is_empty() || bytes.contains(&b'/') || bytes.contains(&0) || bytes == b"." || bytes == b".." {
         let reason = format!("{:?} is no name", String::from_utf8_lossy(&bytes));
         return Err(Error::corrupt("an entry of a folder", reason));
@@ -158,7 +158,7 @@ impl GuestFs for Tree {
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Result<NodeId> {
         let folder = self.folder(dir)?;
-        let Some(name) = from_bytes(name).filter(|name| !name.is_empty()) else {
+        let Some(name) = wtf8::to_utf16(name).filter(|name| !name.is_empty()) else {
             return Err(Error::NotFound);
         };
         if let Some(reference) = self.entry(&folder, &name)? {
@@ -291,7 +291,7 @@ impl GuestFs for Tree {
                 continue;
             }
             let mut name = b"user.".to_vec();
-            name.extend(to_bytes(&one.name));
+            name.extend(wtf8::from_utf16(one.name.iter().copied()));
             if name.contains(&0) {
                 return Err(Error::corrupt(
                     format!("a stream of MFT record {}", file.number),
