@@ -42,12 +42,25 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
             return Ok(Some(Recognised { kind: "exfat", label: None, uuid: None, size: device.size() }));
         }
     };
+    Ok(Some(recognised(device, &boot)))
+}
+
+/// The same of the copy of the boot region, where the first sector calls itself nothing. To be asked last: where something
+/// else was written over the volume, the copy may still be there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn recognise_copy(device: &dyn ReadAt) -> Result<Option<Recognised>> {
+    Ok(boot::copy(device)?.map(|boot| recognised(device, &boot)))
+}
+
+fn recognised(device: &dyn ReadAt, boot: &boot::Boot) -> Recognised {
     let mut root = vec![0; boot.cluster.min(1 << 16) as usize];
     let label = match device.read_at(&mut root, boot.cluster_start(boot.root_cluster)) {
         Ok(()) => root.as_chunks().0.iter().take_while(|slot| slot[0] != 0).find_map(entry::label),
         Err(_) => None,
     };
-    Ok(Some(Recognised { kind: "exfat", label, uuid: boot.uuid(), size: boot.size }))
+    Recognised { kind: "exfat", label, uuid: boot.uuid(), size: boot.size }
 }
 
 /// Opens a volume read-only.

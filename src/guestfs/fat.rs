@@ -12,7 +12,8 @@
 //! - short names are in code page 437.
 //!
 //! The first FAT counts, unless FAT32 names another as the active one, or the first does not begin as a FAT does or
-//! can't be read: then the next that does, with a warning. Chains that lead to a free, bad or impossible cluster or
+//! can't be read: then the next that does, with a warning. Where the boot sector is damaged, FAT32's copy of it is used,
+//! with a warning too. Chains that lead to a free, bad or impossible cluster or
 //! into themselves, and chains that are shorter than their file, are damage, and nothing of such a file is served; two
 //! files that share clusters can't be told from each other and are served both. There is no journal: a volume that was
 //! in use when it was captured has a warning.
@@ -39,7 +40,19 @@ pub(crate) use boot::uuid;
 /// # Errors
 /// [`Error::Io`].
 pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
-    let Some(boot) = boot::Boot::recognise(device)? else { return Ok(None) };
+    Ok(boot::Boot::recognise(device)?.map(|boot| recognised(device, boot)))
+}
+
+/// The same of FAT32's copy of the boot sector. To be asked last: where something else was written over the volume, the
+/// copy may still be there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn recognise_copy(device: &dyn ReadAt) -> Result<Option<Recognised>> {
+    Ok(boot::Boot::copy(device)?.map(|boot| recognised(device, boot)))
+}
+
+fn recognised(device: &dyn ReadAt, boot: boot::Boot) -> Recognised {
     // The label in the root folder is the one that Windows changes.
     let (at, length) = match boot.root {
         (_, 0) => (boot.cluster_start(boot.root_cluster), u64::from(boot.cluster)),
@@ -60,7 +73,7 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
         Err(_) => None,
     };
     let label = in_root.or(boot.label).and_then(|label| entry::label(&label));
-    Ok(Some(Recognised { kind: "vfat", label, uuid: boot.uuid(), size: boot.size }))
+    Recognised { kind: "vfat", label, uuid: boot.uuid(), size: boot.size }
 }
 
 /// Opens a volume read-only.
@@ -68,8 +81,14 @@ pub fn recognise(device: &dyn ReadAt) -> Result<Option<Recognised>> {
 /// # Errors
 /// [`Error::Corrupt`] where the boot sector is impossible or no FAT is whole; [`Error::Io`].
 pub fn open(device: Device, options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
-    let Some(boot) = boot::Boot::recognise(&*device)? else {
-        return Err(Error::corrupt("the FAT boot sector", "it is none"));
+    let mut warnings = Vec::new();
+    let boot = match boot::Boot::recognise(&*device)? {
+        Some(boot) => boot,
+        None => {
+            let copy = boot::Boot::copy(&*device)?;
+            warnings.push("the boot sector is damaged, and the copy of it was used".to_owned());
+            copy.ok_or_else(|| Error::corrupt("the FAT boot sector", "it is none"))?
+        }
     };
-    Ok(Arc::new(reader::Fat::open(device, boot, options)?))
+    Ok(Arc::new(reader::Fat::open(device, boot, warnings, options)?))
 }

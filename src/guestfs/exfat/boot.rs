@@ -153,12 +153,26 @@ pub(super) fn read(device: &dyn ReadAt) -> Result<(Boot, Option<Error>)> {
         Err(error @ Error::Corrupt { .. }) => error,
         main => return Ok((main?, None)),
     };
-    // The damage may be in the size of sectors, which says where the copy is.
-    let copy = (9..=12).find_map(|shift| region(device, SECTORS, shift).ok());
-    match copy {
+    match copy(device)? {
         Some(copy) => Ok((copy, Some(error))),
         None => Err(error),
     }
+}
+
+/// The copy of the boot region, where that is whole.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn copy(device: &dyn ReadAt) -> Result<Option<Boot>> {
+    // The damage of the first may be in the size of sectors, which says where the copy is.
+    for shift in 9..=12 {
+        match region(device, SECTORS, shift) {
+            Ok(boot) => return Ok(Some(boot)),
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// What the flags say, as warnings.

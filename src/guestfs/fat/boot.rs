@@ -1,7 +1,7 @@
 //! The boot sector and its BIOS parameter block (*FAT32 File System Specification* 1.03, "Boot Sector and BPB").
 
 use super::table::Width;
-use crate::device::{ReadAt, read_exact};
+use crate::device::{ReadAt, check_range, read_exact};
 use crate::{Error, Fields, Result};
 
 /// Where the parts of a volume lie, checked against each other. All positions are in bytes of the device.
@@ -37,6 +37,9 @@ pub(super) struct Boot {
     pub(super) state: u8,
 }
 
+/// The sector with the copy of FAT32's boot sector: "no value other than 6 is recommended" (`BPB_BkBootSec`).
+const COPY: u64 = 6;
+
 /// OEM names of boot sectors that look like one of FAT's, and are not.
 const OTHERS: [&[u8; 8]; 3] = [b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"];
 
@@ -59,8 +62,7 @@ impl Boot {
         // Every format puts a jump there. What has none, and what has no signature either, is no boot sector.
         let jump = matches!(sector, [0xEB, _, 0x90, ..] | [0xE9, ..]);
         let signed = sector[510..] == [0x55, 0xAA];
-        let other = OTHERS.iter().any(|name| sector[3..11] == name[..]);
-        if other || sector[424..440] == BITLOCKER_TO_GO || !(jump || signed) {
+        if is_another(&sector) || !(jump || signed) {
             return Ok(None);
         }
         let Ok(boot) = Boot::parse(&sector) else { return Ok(None) };
@@ -73,6 +75,47 @@ impl Boot {
             Ok(()) if first[0] == boot.media => Ok(Some(boot)),
             _ => Ok(None),
         }
+    }
+
+    /// The copy of FAT32's boot sector, for a volume whose first one is damaged: one that is whole, says itself that the
+    /// copy is where it stands, and has a FAT behind it. `None` where there is none, or where another file system has
+    /// the first sector.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn copy(device: &dyn ReadAt) -> Result<Option<Boot>> {
+        let mut sector = [0; 512];
+        if device.size() < 512 {
+            return Ok(None);
+        }
+        read_exact(device, &mut sector, 0)?;
+        if is_another(&sector) {
+            return Ok(None);
+        }
+        // The damage may be in the size of sectors.
+        for size in [512, 1024, 2048, 4096] {
+            if check_range(COPY * size, sector.len(), device.size()).is_err() {
+                break;
+            }
+            read_exact(device, &mut sector, COPY * size)?;
+            let Ok(boot) = Boot::parse(&sector) else { continue };
+            let place = u64::from(u16::from_le_bytes([sector[50], sector[51]]));
+            if boot.width != Width::ThirtyTwo
+                || u64::from(boot.sector) != size
+                || place != COPY
+                || sector[510..] != [0x55, 0xAA]
+            {
+                continue;
+            }
+            let mut first = [0; 4];
+            if device.read_at(&mut first, boot.fats_start).is_ok()
+                && first[0] == boot.media
+                && head_is_plausible(boot.width, u32::from_le_bytes(first) & boot.width.mask())
+            {
+                return Ok(Some(boot));
+            }
+        }
+        Ok(None)
     }
 
     /// Checks a boot sector.
@@ -180,6 +223,11 @@ impl Boot {
     pub(super) fn uuid(&self) -> Option<String> {
         self.serial.filter(|serial| *serial != 0).map(uuid)
     }
+}
+
+/// Whether a first sector is that of something that only looks like FAT.
+fn is_another(sector: &[u8; 512]) -> bool {
+    OTHERS.iter().any(|name| sector[3..11] == name[..]) || sector[424..440] == BITLOCKER_TO_GO
 }
 
 /// A volume's number as `blkid` writes it: `1A2B-3C4D`.

@@ -36,10 +36,14 @@ enum Node {
 }
 
 impl Fat {
-    /// Opens the volume that `boot` describes.
-    pub(super) fn open(device: Device, boot: Boot, options: &OpenOptions) -> Result<Fat> {
+    /// Opens the volume that `boot` describes, about which there are `warnings` already.
+    pub(super) fn open(
+        device: Device,
+        boot: Boot,
+        mut warnings: Vec<String>,
+        options: &OpenOptions,
+    ) -> Result<Fat> {
         let budget = options.cache_bytes;
-        let mut warnings = Vec::new();
         let (table, second) = choose_table(&device, &boot, budget, &mut warnings)?;
         warnings.extend(boot::state_warnings(&boot, second));
         if boot.size > device.size() {

@@ -47,6 +47,19 @@ const READERS: &[Reader] = &[
     },
 ];
 
+/// The readers of what has a second boot sector, asked where nothing else is known: that one may be left over from a file
+/// system that was here before.
+const COPIES: &[Reader] = &[
+    Reader {
+        recognise: crate::fat::recognise_copy,
+        open: |devices, options| crate::fat::open(only(devices)?, options),
+    },
+    Reader {
+        recognise: crate::exfat::recognise_copy,
+        open: |devices, options| crate::exfat::open(only(devices)?, options),
+    },
+];
+
 /// The device of a file system that has one.
 fn only(devices: Vec<Device>) -> Result<Device> {
     devices.into_iter().next().ok_or_else(|| Error::unsupported("a volume without devices"))
@@ -60,13 +73,8 @@ pub fn content(device: &dyn ReadAt) -> Result<Content> {
     if let Some(locked) = bitlocker::recognise(device)? {
         return Ok(locked);
     }
-    for reader in READERS {
-        match (reader.recognise)(device) {
-            Ok(Some(recognised)) => return Ok(Content::FileSystem(recognised)),
-            Ok(None) => {}
-            Err(Error::Io { offset, source }) => return Err(Error::Io { offset, source }),
-            Err(error) => return Ok(Content::Damaged(error.to_string())),
-        }
+    if let Some(content) = first_of(READERS, device)? {
+        return Ok(content);
     }
     let foreign = match foreign::recognise(device) {
         Err(Error::Io { offset, source }) => return Err(Error::Io { offset, source }),
@@ -74,10 +82,26 @@ pub fn content(device: &dyn ReadAt) -> Result<Content> {
         found => found.unwrap_or(None),
     };
     Ok(match foreign {
-        None => Content::Unknown,
+        None => first_of(COPIES, device)?.unwrap_or(Content::Unknown),
         Some(Foreign { is_swap: true, label, uuid, .. }) => Content::Swap { label, uuid },
         Some(Foreign { kind, .. }) => Content::Refused(kind.to_owned()),
     })
+}
+
+/// What the first reader that knows the device says of it.
+///
+/// # Errors
+/// Those of the reader below.
+fn first_of(readers: &[Reader], device: &dyn ReadAt) -> Result<Option<Content>> {
+    for reader in readers {
+        match (reader.recognise)(device) {
+            Ok(Some(recognised)) => return Ok(Some(Content::FileSystem(recognised))),
+            Ok(None) => {}
+            Err(Error::Io { offset, source }) => return Err(Error::Io { offset, source }),
+            Err(error) => return Ok(Some(Content::Damaged(error.to_string()))),
+        }
+    }
+    Ok(None)
 }
 
 /// Opens what [`content`] recognised, with the same reader.
@@ -86,7 +110,7 @@ pub fn content(device: &dyn ReadAt) -> Result<Content> {
 /// [`Error::Unsupported`] where no reader knows it (any more); those of the reader.
 pub fn open(devices: &[Device], options: &OpenOptions) -> Result<Arc<dyn GuestFs>> {
     let first = devices.first().ok_or_else(|| Error::unsupported("a volume without devices"))?;
-    for reader in READERS {
+    for reader in READERS.iter().chain(COPIES) {
         if (reader.recognise)(first.as_ref())?.is_some() {
             return (reader.open)(devices.to_vec(), options);
         }

@@ -3,7 +3,8 @@
 use crate::compare::{self, Compared, assert_same};
 use crate::fixture::{Mounted, can_mount, sh};
 use crate::hostile;
-use guestfs::{Device, Error, GuestFs, MemoryDevice, NodeId, OpenOptions, Place, exfat};
+use guestfs::layers::{self, LayerOptions};
+use guestfs::{Device, Disk, Error, GuestFs, MemoryDevice, NodeId, OpenOptions, Place, exfat};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,6 +205,14 @@ fn the_copy_of_the_boot_region_helps_where_the_first_is_damaged() {
     assert_eq!(content(&*fs, node(&*fs, "Plain.bin")).unwrap().len(), 20000);
     image.0[108] = 77;
     assert!(open(image.0.clone()).is_ok(), "another size of sectors");
+    // Without a name too, where nothing else is known.
+    image.0[..512].fill(0);
+    let disk = Disk { index: 0, device: Arc::new(MemoryDevice(image.0.clone())) };
+    let found = layers::discover(&[disk], &LayerOptions::default());
+    let fs = found.open("disk0", &OpenOptions::default()).unwrap();
+    assert_eq!(content(&*fs, node(&*fs, "Plain.bin")).unwrap().len(), 20000);
+    image.0[3..11].copy_from_slice(b"EXFAT   ");
+    image.0[510..512].copy_from_slice(&[0x55, 0xAA]);
     let copy = 12 * 512 + 300;
     image.0[copy] ^= 1;
     assert!(matches!(open(image.0.clone()), Err(Error::Corrupt { .. })));

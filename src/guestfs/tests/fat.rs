@@ -3,7 +3,8 @@
 use crate::compare::{self, Compared, assert_same};
 use crate::fixture::{can_mount, sh};
 use crate::hostile;
-use guestfs::{Device, Error, FileKind, GuestFs, MemoryDevice, NodeId, OpenOptions, fat};
+use guestfs::layers::{self, LayerOptions};
+use guestfs::{Content, Device, Disk, Error, FileKind, GuestFs, MemoryDevice, NodeId, OpenOptions, fat};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -425,6 +426,57 @@ fn a_file_of_four_gibibytes_is_read_at_its_end() {
     assert_eq!(fs.read_at(large, 32768 * 65536 + 5, &mut buf[..6]).unwrap(), 6);
     assert_eq!(&buf[..6], b"middle");
     assert_eq!(fs.map(large, 0).unwrap().unwrap().length, 131_071 * 32768);
+}
+
+/// What the layers make of a disk.
+fn found(image: &[u8]) -> (Content, Option<Arc<dyn GuestFs>>) {
+    let disk = Disk { index: 0, device: Arc::new(MemoryDevice(image.to_vec())) };
+    let found = layers::discover(&[disk], &LayerOptions::default());
+    let fs = found.open("disk0", &OpenOptions::default()).ok();
+    (found.volume("disk0").unwrap().content.clone(), fs)
+}
+
+#[test]
+fn the_copy_of_the_boot_sector_helps_where_the_first_is_damaged() {
+    if !["mkfs.fat", "mcopy"].iter().all(|program| testkit::require(program)) {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    sh(&format!(
+        "{MTOOLS}cd '{}'; truncate -s 34M i; mkfs.fat -F 32 -s 1 -i 12345678 i > /dev/null; seq 1000 > numbers; mcopy -i i numbers ::/",
+        dir.path().display()
+    ));
+    let whole = fs::read(dir.path().join("i")).unwrap();
+    let numbers = fs::read(dir.path().join("numbers")).unwrap();
+    // Sectors of no size, a jump and a signature that are gone, and nothing but zeros.
+    for damaged in [11..13, 0..512, 510..512] {
+        let mut image = whole.clone();
+        image[damaged.clone()].fill(0);
+        if damaged == (510..512) {
+            image[0] = 0;
+        }
+        let (content, fs) = found(&image);
+        assert!(
+            matches!(&content, Content::FileSystem(found) if found.uuid.as_deref() == Some("1234-5678")),
+            "{damaged:?}: {content:?}"
+        );
+        let fs = fs.unwrap();
+        assert_eq!(fs.info().warnings, ["the boot sector is damaged, and the copy of it was used"]);
+        let mut bytes = vec![0; numbers.len() + 10];
+        let length = fs.read_at(node(&*fs, "numbers"), 0, &mut bytes).unwrap();
+        assert_eq!(bytes[..length], numbers);
+        // One that says it belongs elsewhere, and one with no FAT behind it, are nobody's copy.
+        for (at, byte) in [(6 * 512 + 50, 7), (32 * 512, 0)] {
+            let mut image = image.clone();
+            image[at] = byte;
+            assert_eq!(found(&image).0, Content::Unknown, "{damaged:?}, {at}");
+        }
+    }
+    // What stands in the first sector now counts.
+    let mut image = whole;
+    image[..512].fill(0);
+    image[3..11].copy_from_slice(b"EXFAT   ");
+    assert_eq!(found(&image).0, Content::Unknown);
 }
 
 #[test]
