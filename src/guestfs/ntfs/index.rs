@@ -99,9 +99,15 @@ impl<'a> Index<'a> {
     /// The index of a folder.
     ///
     /// # Errors
-    /// [`Error::NotADirectory`] where it has none.
+    /// [`Error::Corrupt`] where it has none: a folder that is damaged is not the same as no folder, which a search would
+    /// pass over.
     pub fn new(volume: &'a Volume, file: &'a File) -> Result<Self> {
-        let Some((_, root)) = file.find(kind::INDEX_ROOT, &NAME) else { return Err(Error::NotADirectory) };
+        let Some((_, root)) = file.find(kind::INDEX_ROOT, &NAME) else {
+            return Err(Error::corrupt(
+                format!("the folder in record {}", file.number),
+                "it has no index of names",
+            ));
+        };
         let Content::Resident(bytes) = &root.content else {
             return Err(Error::corrupt("an index root", "it is not in its record"));
         };

@@ -119,3 +119,29 @@ ln -s d link; setfattr -n user.a -v b d; ln d/packed d/e/again
         }
     }
 }
+
+#[test]
+fn a_folder_without_its_index_is_damaged_and_still_a_folder() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("3M", "-c 512");
+    image.fill("", "mkdir -p gone/in kept");
+    let mut bytes = fs::read(&image.path).unwrap();
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let has = |bytes: &[u8], text: &str| bytes.windows(wide(text).len()).any(|part| part == wide(text));
+    let records = (0..bytes.len() - 1023).step_by(512).filter(|&at| bytes[at..].starts_with(b"FILE"));
+    let records: Vec<usize> = records.filter(|&at| has(&bytes[at..at + 1024], "gone")).collect();
+    // In the root's record it is an entry; in its own it is the name.
+    for at in records.into_iter().filter(|&at| !has(&bytes[at..at + 1024], "kept")) {
+        let index = bytes[at..at + 1024].windows(8).position(|part| part == wide("$I30")).unwrap();
+        bytes[at + index + 2] ^= 1;
+    }
+    let fs = ntfs::open(Arc::new(MemoryDevice(bytes)), &OpenOptions::default()).unwrap();
+    let gone = node(&*fs, "gone");
+    assert_eq!(fs.stat(gone).unwrap().kind, FileKind::Directory);
+    let listed = fs.readdir(gone, 0, &mut |_| std::ops::ControlFlow::Continue(()));
+    for error in [listed.unwrap_err(), fs.lookup(gone, b"in").unwrap_err()] {
+        assert!(matches!(&error, Error::Corrupt { reason, .. } if reason.contains("no index")), "{error}");
+    }
+}
