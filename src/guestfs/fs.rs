@@ -208,7 +208,13 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
-/// How a file system is to be opened.
+/// How a file system is to be opened, and what it may cost.
+///
+/// What an opened file system holds is `cache_bytes`, `journal_bytes` where its journal was dirty, and what a call under
+/// way needs: usually a few MiB, and at most about 128, which constants beside each structure bound (the names of one
+/// folder, the runs of one file, the blocks that a journal revokes). None of it grows with what the image claims; what
+/// would need more is [`Error::Limit`](crate::Error::Limit) or damage. How deep and how many folders are followed is
+/// [`WalkOptions`](crate::tree::WalkOptions).
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// Serve a volume whose journal is dirty and can't be replayed as it lies on the disk, with a warning.

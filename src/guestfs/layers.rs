@@ -44,6 +44,9 @@ pub const MAX_VOLUMES: usize = 4096;
 #[derive(Clone, Default)]
 pub struct LayerOptions {
     /// Passphrases and contents of key files, each tried on every container that is met. Overwritten when dropped.
+    ///
+    /// Trying one costs what the container's header asks for, bounded as cryptsetup bounds it: 4 GiB of memory and about a
+    /// minute a key slot. Without keys no container costs anything.
     pub keys: Vec<Vec<u8>>,
 }
 

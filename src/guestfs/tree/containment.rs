@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 /// The tree of one volume.
-fn single(fs: Memory) -> Tree {
+pub(super) fn single(fs: Memory) -> Tree {
     Tree::of_one(volumes(vec![(volume("disk0", fs.info.kind, None, None), Ok(fs))]).0, "disk0").unwrap()
 }
 

@@ -40,7 +40,8 @@ impl Default for WalkOptions {
     }
 }
 
-/// How many bytes of entries a walk holds to sort them, in all folders that it is in.
+/// How many bytes of entries a walk holds in all folders that it is in. A folder that would take more is not sorted, and
+/// read entry by entry.
 pub const SORTED_BYTES: usize = 64 << 20;
 /// How many entries of a folder are read at once where they are not sorted.
 const BATCH: usize = 512;
@@ -262,8 +263,7 @@ fn read(tree: &Tree, folder: &mut Folder, from: u64, sorted: bool, held: usize) 
         let waiting = Waiting { name: entry.name.to_vec(), node: entry.node, kind: entry.kind };
         bytes += waiting.cost();
         entries.push(waiting);
-        let full = if sorted { held + bytes > SORTED_BYTES } else { entries.len() >= BATCH };
-        if !full {
+        if held + bytes <= SORTED_BYTES && (sorted || entries.len() < BATCH) {
             return ControlFlow::Continue(());
         }
         next = Some(entry.next);
@@ -289,4 +289,34 @@ fn read(tree: &Tree, folder: &mut Folder, from: u64, sorted: bool, held: usize) 
     entries.reverse();
     folder.waiting = entries;
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::containment::single;
+    use crate::tree::memory::Memory;
+
+    #[test]
+    fn what_waits_is_bounded_in_all_folders_together() {
+        let mut fs = Memory::new("ext4");
+        for number in 0..1000 {
+            fs.file(&format!("/{number:0200}"), b"");
+        }
+        let tree = single(fs);
+        let (mut seen, mut from) = (0, Some(0));
+        let folder =
+            |from| Folder { node: tree.root(), path: 1, waiting: Vec::new(), from, count: 0, failed: None };
+        // Where the other folders hold all that is allowed, one entry at a time; where they hold nothing, many.
+        while let Some(at) = from {
+            let mut one = folder(from);
+            let bytes = read(&tree, &mut one, at, at == 0, SORTED_BYTES);
+            assert!(one.waiting.len() <= 1 && bytes < 1000, "{} of {bytes} bytes", one.waiting.len());
+            (seen, from) = (seen + one.waiting.len(), one.from);
+        }
+        assert!(seen >= 1000, "{seen}");
+        let mut many = folder(Some(0));
+        read(&tree, &mut many, 0, false, 0);
+        assert_eq!(many.waiting.len(), BATCH);
+    }
 }
