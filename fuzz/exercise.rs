@@ -3,6 +3,8 @@
 //! A target decides which bytes make an image; this opens, checks, maps and reads it, and asserts what must
 //! hold whatever the bytes are. A panic, a hang or a large allocation is the finding.
 
+pub mod guest;
+
 use block::BlockSource;
 use qcow2::{Chain, Gate, MemoryStorage, Opened, Storage, check_storage};
 use std::path::Path;

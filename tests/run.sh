@@ -89,6 +89,21 @@ else
   cargo test --workspace --no-fail-fast
 fi
 
+say "hostile images, and the corpora of the fuzz targets"
+fuzz=(--quiet --manifest-path fuzz/Cargo.toml --target-dir target)
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+cargo test "${fuzz[@]}"
+cargo build "${fuzz[@]}" --bins
+for corpus in fuzz/corpus/*; do
+  log=$(mktemp)
+  if ! "target/debug/${corpus##*/}" -timeout=60 -rss_limit_mb=1024 "$corpus"/* > "$log" 2>&1; then
+    tail -n 60 "$log" >&2
+    echo "The fuzz target ${corpus##*/} fails on an input of its corpus: see above." >&2
+    exit 1
+  fi
+  rm "$log"
+done
+
 say "documentation"
 cargo test --workspace --doc --quiet
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -65,11 +65,13 @@ fn manifest(bytes: &[u8]) {
         let layers = vec![manifest.clone(), manifest.clone()];
         let mut chain = ChainBaseline::new(layers, Bottom::Full, view);
         let mut out = [Granule::Unknown; 24];
-        for first in [0, 24, 100, total / 2, total.saturating_sub(3), total + 7].into_iter().scan(0, |low, at| {
-            let first = at.max(*low);
-            *low = first + 24;
-            Some(first)
-        }) {
+        for first in
+            [0, 24, 100, total / 2, total.saturating_sub(3), total + 7].into_iter().scan(0, |low, at| {
+                let first = at.max(*low);
+                *low = first + 24;
+                Some(first)
+            })
+        {
             if chain.next(first, &mut out).is_err() {
                 break;
             }
