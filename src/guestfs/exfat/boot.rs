@@ -116,16 +116,17 @@ pub(super) fn has_name(device: &dyn ReadAt) -> Result<bool> {
 fn region(device: &dyn ReadAt, first: u64, shift: u32) -> Result<Boot> {
     let mut bytes = vec![0; (SECTORS as usize) << shift];
     read_exact(device, &mut bytes, first << shift)?;
+    // The checksum comes first: a version that nothing here knows may be damage too.
+    let (checked, sums) = bytes.split_at((SECTORS as usize - 1) << shift);
+    let sum = checksum(checked);
+    if sums.as_chunks().0.iter().any(|stored| u32::from_le_bytes(*stored) != sum) {
+        return Err(Error::corrupt("the exFAT boot region", "its checksum does not fit"));
+    }
     let mut sector = [0; 512];
     sector.copy_from_slice(&bytes[..512]);
     let boot = Boot::parse(&sector)?;
     if boot.sector != 1 << shift {
         return Err(Error::corrupt("the exFAT boot region", "it is one for other sectors"));
-    }
-    let (checked, sums) = bytes.split_at((SECTORS as usize - 1) << shift);
-    let sum = checksum(checked);
-    if sums.as_chunks().0.iter().any(|stored| u32::from_le_bytes(*stored) != sum) {
-        return Err(Error::corrupt("the exFAT boot region", "its checksum does not fit"));
     }
     Ok(boot)
 }
@@ -147,7 +148,7 @@ pub(super) fn read(device: &dyn ReadAt) -> Result<(Boot, Option<Error>)> {
     let claimed = u32::from(sector[108]);
     let main = match claimed {
         9..=12 => region(device, 0, claimed),
-        _ => Boot::parse(&sector),
+        _ => Err(Error::corrupt("the exFAT boot sector", format!("sectors of 2^{claimed} bytes"))),
     };
     let error = match main {
         Err(error @ Error::Corrupt { .. }) => error,

@@ -205,6 +205,9 @@ fn the_copy_of_the_boot_region_helps_where_the_first_is_damaged() {
     assert_eq!(content(&*fs, node(&*fs, "Plain.bin")).unwrap().len(), 20000);
     image.0[108] = 77;
     assert!(open(image.0.clone()).is_ok(), "another size of sectors");
+    image.0[108] = 9;
+    image.0[105] ^= 4;
+    assert!(open(image.0.clone()).is_ok(), "another version");
     // Without a name too, where nothing else is known.
     image.0[..512].fill(0);
     let disk = Disk { index: 0, device: Arc::new(MemoryDevice(image.0.clone())) };
