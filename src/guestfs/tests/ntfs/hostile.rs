@@ -131,9 +131,14 @@ fn a_folder_without_its_index_is_damaged_and_still_a_folder() {
     let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let has = |bytes: &[u8], text: &str| bytes.windows(wide(text).len()).any(|part| part == wide(text));
     let records = (0..bytes.len() - 1023).step_by(512).filter(|&at| bytes[at..].starts_with(b"FILE"));
-    let records: Vec<usize> = records.filter(|&at| has(&bytes[at..at + 1024], "gone")).collect();
-    // In the root's record it is an entry; in its own it is the name.
-    for at in records.into_iter().filter(|&at| !has(&bytes[at..at + 1024], "kept")) {
+    // In the root's record it is an entry, as the other one is; in its own it is the name.
+    let is_own = |at: &usize| {
+        let record = &bytes[*at..at + 1024];
+        has(record, "gone") && !has(record, "kept")
+    };
+    let records: Vec<usize> = records.filter(is_own).collect();
+    assert!(!records.is_empty());
+    for at in records {
         let index = bytes[at..at + 1024].windows(8).position(|part| part == wide("$I30")).unwrap();
         bytes[at + index + 2] ^= 1;
     }
