@@ -1,7 +1,9 @@
 //! Who did what (`audit_log`), and what happened within a job (`job_log`). Both are only ever appended to.
 
 use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{inserts, maybe_text, number, text, time};
+use crate::statement::Statement;
 use crate::{Catalog, Page, Result};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -60,9 +62,10 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn audit(&self, entry: &AuditEntry) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        append(&mut session, entry).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            append(session, entry).await?;
+            Ok(())
+        })
     }
 
     /// The audit log, newest first.
@@ -70,25 +73,27 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn audit_log(&self, limit: u32, offset: u64) -> Result<Page<AuditEntry>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM audit_log ORDER BY logged_at DESC, id LIMIT ? OFFSET ?")
-            .bind(i64::from(limit))
-            .bind(number("offset", offset)?);
-        let rows = session.all(query).await?;
-        let items = rows
-            .iter()
-            .map(|row| {
-                Ok(AuditEntry {
-                    at: row.parse("logged_at")?,
-                    actor: row.text("actor")?,
-                    action: row.text("action")?,
-                    object: row.text("object")?,
-                    detail: row.maybe_text("detail")?,
+        transaction!(self.engine.read(), |session| {
+            let query =
+                Statement::new("SELECT * FROM audit_log ORDER BY logged_at DESC, id LIMIT ? OFFSET ?")
+                    .bind(i64::from(limit))
+                    .bind(number("offset", offset)?);
+            let rows = session.all(query).await?;
+            let items = rows
+                .iter()
+                .map(|row| {
+                    Ok(AuditEntry {
+                        at: row.parse("logged_at")?,
+                        actor: row.text("actor")?,
+                        action: row.text("action")?,
+                        object: row.text("object")?,
+                        detail: row.maybe_text("detail")?,
+                    })
                 })
-            })
-            .collect::<Result<_>>()?;
-        let total = session.number(sqlx::query("SELECT COUNT(*) AS n FROM audit_log")).await?;
-        Ok(Page { items, total })
+                .collect::<Result<_>>()?;
+            let total = session.number(Statement::new("SELECT COUNT(*) AS n FROM audit_log")).await?;
+            Ok(Page { items, total })
+        })
     }
 
     /// Appends to the log of a job (a backup's job id is its backup id).
@@ -103,11 +108,12 @@ impl Catalog {
             ("level", text(entry.level.as_str())),
             ("message", text(entry.message.as_str())),
         ];
-        let mut session = self.engine.write_light().await?;
-        for mut statement in inserts("job_log", vec![row]) {
-            session.execute(statement.build()).await?;
-        }
-        session.commit().await
+        transaction!(self.engine.write_light(), |session| {
+            for statement in inserts("job_log", vec![row.clone()]) {
+                session.execute(statement).await?;
+            }
+            Ok(())
+        })
     }
 
     /// The log of a job, oldest first, at most `limit` lines: the latest ones.
@@ -115,23 +121,24 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn job_log(&self, job_id: &str, limit: u32) -> Result<Vec<LogEntry>> {
-        let mut session = self.engine.read().await?;
-        let query = "SELECT * FROM job_log WHERE job_id = ? ORDER BY logged_at DESC, id LIMIT ?";
-        let rows = session.all(sqlx::query(query).bind(job_id).bind(i64::from(limit))).await?;
-        rows.iter()
-            .rev()
-            .map(|row| {
-                Ok(LogEntry {
-                    at: row.parse("logged_at")?,
-                    level: match row.text("level")?.as_str() {
-                        "error" => LogLevel::Error,
-                        "warning" => LogLevel::Warning,
-                        _ => LogLevel::Info,
-                    },
-                    message: row.text("message")?,
+        transaction!(self.engine.read(), |session| {
+            let query = "SELECT * FROM job_log WHERE job_id = ? ORDER BY logged_at DESC, id LIMIT ?";
+            let rows = session.all(Statement::new(query).bind(job_id).bind(i64::from(limit))).await?;
+            rows.iter()
+                .rev()
+                .map(|row| {
+                    Ok(LogEntry {
+                        at: row.parse("logged_at")?,
+                        level: match row.text("level")?.as_str() {
+                            "error" => LogLevel::Error,
+                            "warning" => LogLevel::Warning,
+                            _ => LogLevel::Info,
+                        },
+                        message: row.text("message")?,
+                    })
                 })
-            })
-            .collect()
+                .collect()
+        })
     }
 }
 
@@ -145,8 +152,8 @@ pub(crate) async fn append(session: &mut Session, entry: &AuditEntry) -> Result<
         ("object", text(entry.object.as_str())),
         ("detail", maybe_text(entry.detail.as_ref())),
     ];
-    for mut statement in inserts("audit_log", vec![row]) {
-        session.execute(statement.build()).await?;
+    for statement in inserts("audit_log", vec![row]) {
+        session.execute(statement).await?;
     }
     Ok(())
 }

@@ -5,7 +5,9 @@
 //! (its parent's row is gone) is in no chain.
 
 use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{inserts, int, text};
+use crate::statement::Statement;
 use crate::{Catalog, Result};
 use model::{BackupId, ContextId, DiskIndex, RepositoryId};
 use std::collections::{BTreeMap, HashMap};
@@ -37,24 +39,25 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn chains(&self, context: &ContextId) -> Result<Vec<ChainSummary>> {
-        let mut session = self.engine.read().await?;
-        let query = "SELECT c.* FROM backup_chains c JOIN backup_jobs j ON j.id = c.full_backup_id \
-                     WHERE c.vm_context_id = ? ORDER BY c.disk_id, j.created_at, j.id";
-        let rows = session.all(sqlx::query(query).bind(context.as_str())).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ChainSummary {
-                    id: row.text("id")?,
-                    vm_context_id: row.parse("vm_context_id")?,
-                    disk: DiskIndex(row.index("disk_id")?),
-                    repository_id: row.parse("repository_id")?,
-                    full_backup_id: row.parse("full_backup_id")?,
-                    latest_backup_id: row.parse("latest_backup_id")?,
-                    total_backups: row.int("total_backups")?,
-                    total_size_bytes: row.int("total_size_bytes")?,
+        transaction!(self.engine.read(), |session| {
+            let query = "SELECT c.* FROM backup_chains c JOIN backup_jobs j ON j.id = c.full_backup_id \
+                         WHERE c.vm_context_id = ? ORDER BY c.disk_id, j.created_at, j.id";
+            let rows = session.all(Statement::new(query).bind(context.as_str())).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(ChainSummary {
+                        id: row.text("id")?,
+                        vm_context_id: row.parse("vm_context_id")?,
+                        disk: DiskIndex(row.index("disk_id")?),
+                        repository_id: row.parse("repository_id")?,
+                        full_backup_id: row.parse("full_backup_id")?,
+                        latest_backup_id: row.parse("latest_backup_id")?,
+                        total_backups: row.int("total_backups")?,
+                        total_size_bytes: row.int("total_size_bytes")?,
+                    })
                 })
-            })
-            .collect()
+                .collect()
+        })
     }
 }
 
@@ -72,7 +75,7 @@ pub(crate) async fn recompute(session: &mut Session, context: &ContextId) -> Res
     let query = "SELECT j.id, j.repository_id, d.disk_index, d.parent_backup_id, d.size_bytes \
                  FROM backup_jobs j JOIN backup_disks d ON d.backup_job_id = j.id \
                  WHERE j.vm_context_id = ? AND CASE j.status WHEN 'completed' THEN 1 ELSE 0 END = 1 ORDER BY j.created_at, j.id";
-    let rows = session.all(sqlx::query(query).bind(context.as_str())).await?;
+    let rows = session.all(Statement::new(query).bind(context.as_str()).for_change()).await?;
     let mut disks: BTreeMap<u32, Vec<Link>> = BTreeMap::new();
     for row in &rows {
         disks.entry(row.index("disk_index")?).or_default().push(Link {
@@ -99,10 +102,10 @@ pub(crate) async fn recompute(session: &mut Session, context: &ContextId) -> Res
             ]);
         }
     }
-    let clear = sqlx::query("DELETE FROM backup_chains WHERE vm_context_id = ?").bind(context.as_str());
+    let clear = Statement::new("DELETE FROM backup_chains WHERE vm_context_id = ?").bind(context.as_str());
     session.execute(clear).await?;
-    for mut statement in inserts("backup_chains", chains) {
-        session.execute(statement.build()).await?;
+    for statement in inserts("backup_chains", chains) {
+        session.execute(statement).await?;
     }
     Ok(())
 }

@@ -6,13 +6,12 @@
 //! text sorts as they do, and exact, so a row equals the sidecar it came from. Booleans are 0 and 1. Numbers
 //! are signed 64 bit; a greater one is refused, never wrapped.
 
-use crate::engine::{Builder, Db};
+use crate::engine::AnyRow;
+use crate::statement::Statement;
 use crate::{Error, Result};
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
-use sqlx::Row as _;
 use std::fmt::Display;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -24,6 +23,25 @@ pub(crate) enum Value {
     Int(i64),
     MaybeInt(Option<i64>),
     Real(f64),
+}
+
+macro_rules! values {
+    ($($kind:ty => $make:expr),+ $(,)?) => {
+        $(impl From<$kind> for Value {
+            fn from(value: $kind) -> Value {
+                ($make)(value)
+            }
+        })+
+    };
+}
+
+values! {
+    &str => |value: &str| Value::Text(value.to_owned()),
+    String => Value::Text,
+    Option<String> => Value::MaybeText,
+    i64 => Value::Int,
+    Option<i64> => Value::MaybeInt,
+    f64 => Value::Real,
 }
 
 /// One row to be written.
@@ -87,32 +105,22 @@ pub(crate) fn gigabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 30)
 }
 
-pub(crate) fn push_value(builder: &mut Builder, value: Value) {
-    match value {
-        Value::Text(value) => builder.push_bind(value),
-        Value::MaybeText(value) => builder.push_bind(value),
-        Value::Int(value) => builder.push_bind(value),
-        Value::MaybeInt(value) => builder.push_bind(value),
-        Value::Real(value) => builder.push_bind(value),
-    };
-}
-
 /// `INSERT` statements for rows of one shape, as many rows in each as is useful.
-pub(crate) fn inserts(table: &'static str, rows: Vec<Fields>) -> Vec<Builder> {
+pub(crate) fn inserts(table: &'static str, rows: Vec<Fields>) -> Vec<Statement> {
     let Some(first) = rows.first() else { return Vec::new() };
     let head = format!("INSERT INTO {table} ({}) VALUES ", columns(first));
     let per_statement = (MAX_PLACEHOLDERS / first.len().max(1)).max(1);
     let mut statements = Vec::new();
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
-        let mut builder = Builder::new(head.clone());
+        let mut builder = Statement::new(head.clone());
         for (position, row) in rows.by_ref().take(per_statement).enumerate() {
             builder.push(if position == 0 { "(" } else { ", (" });
             for (column, (_, value)) in row.into_iter().enumerate() {
                 if column > 0 {
                     builder.push(", ");
                 }
-                push_value(&mut builder, value);
+                builder.push_bind(value);
             }
             builder.push(")");
         }
@@ -122,11 +130,11 @@ pub(crate) fn inserts(table: &'static str, rows: Vec<Fields>) -> Vec<Builder> {
 }
 
 /// `UPDATE table SET column = ?, … WHERE key = ?`; more conditions may be pushed behind it.
-pub(crate) fn update(table: &'static str, row: Fields, key: &'static str, id: &str) -> Builder {
-    let mut builder = Builder::new(format!("UPDATE {table} SET "));
+pub(crate) fn update(table: &'static str, row: Fields, key: &'static str, id: &str) -> Statement {
+    let mut builder = Statement::new(format!("UPDATE {table} SET "));
     for (position, (column, value)) in row.into_iter().enumerate() {
         builder.push(if position == 0 { "" } else { ", " }).push(column).push(" = ");
-        push_value(&mut builder, value);
+        builder.push_bind(value);
     }
     builder.push(" WHERE ").push(key).push(" = ").push_bind(id.to_owned());
     builder
@@ -138,21 +146,21 @@ fn columns(row: &Fields) -> String {
 
 /// A row that was read. What does not decode is damage, reported with its column.
 pub(crate) struct Row {
-    pub(crate) row: <Db as sqlx::Database>::Row,
-    pub(crate) path: Arc<Path>,
+    pub(crate) row: AnyRow,
+    pub(crate) place: Arc<str>,
 }
 
 impl Row {
     fn corrupt(&self, column: &str, reason: impl Display) -> Error {
-        Error::Corrupt { path: self.path.to_path_buf(), reason: format!("column {column}: {reason}") }
+        Error::Corrupt { place: Arc::clone(&self.place), reason: format!("column {column}: {reason}") }
     }
 
     pub(crate) fn text(&self, column: &str) -> Result<String> {
-        self.row.try_get(column).map_err(|e| self.corrupt(column, e))
+        self.row.get(column).map_err(|e| self.corrupt(column, e))
     }
 
     pub(crate) fn maybe_text(&self, column: &str) -> Result<Option<String>> {
-        self.row.try_get(column).map_err(|e| self.corrupt(column, e))
+        self.row.get(column).map_err(|e| self.corrupt(column, e))
     }
 
     pub(crate) fn int(&self, column: &str) -> Result<u64> {
@@ -160,8 +168,17 @@ impl Row {
     }
 
     pub(crate) fn maybe_int(&self, column: &str) -> Result<Option<u64>> {
-        let value: Option<i64> = self.row.try_get(column).map_err(|e| self.corrupt(column, e))?;
+        let value: Option<i64> = self.row.get(column).map_err(|e| self.corrupt(column, e))?;
         value.map(|v| u64::try_from(v).map_err(|_| self.corrupt(column, "is negative"))).transpose()
+    }
+
+    /// A number as it is in the table.
+    pub(crate) fn maybe_signed(&self, column: &str) -> Result<Option<i64>> {
+        self.row.get(column).map_err(|e| self.corrupt(column, e))
+    }
+
+    pub(crate) fn real(&self, column: &str) -> Result<f64> {
+        self.row.get(column).map_err(|e| self.corrupt(column, e))
     }
 
     pub(crate) fn index(&self, column: &str) -> Result<u32> {
@@ -232,10 +249,10 @@ mod tests {
         let row = |n: i64| vec![("a", Value::Int(n)), ("b", text("x"))];
         assert!(inserts("t", Vec::new()).is_empty());
         let one = inserts("t", vec![row(1)]);
-        assert_eq!(one[0].sql().as_str(), "INSERT INTO t (a, b) VALUES (?, ?)");
+        assert_eq!(one[0].text(), "INSERT INTO t (a, b) VALUES (?, ?)");
         assert_eq!(inserts("t", (0..1000).map(row).collect()).len(), 1);
         assert_eq!(inserts("t", (0..1001).map(row).collect()).len(), 2);
         let update = update("t", row(1), "id", "k");
-        assert_eq!(update.sql().as_str(), "UPDATE t SET a = ?, b = ? WHERE id = ?");
+        assert_eq!(update.text(), "UPDATE t SET a = ?, b = ? WHERE id = ?");
     }
 }

@@ -3,14 +3,15 @@
 //! A job's row is its only memory: the runner writes how far it is, other processes read that and ask for
 //! cancellation by a column. Progress never goes back, and nothing changes a job that has ended.
 
-use crate::engine::{Builder, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{
     Fields, Row, flag, inserts, int, maybe_int, maybe_text, maybe_time, number, stamp, text, time, update,
 };
+use crate::statement::Statement;
 use crate::{CancelRequest, Catalog, Error, Heard, Page, Progress, Result};
 use jiff::Timestamp;
 use model::{BackupId, JobId, JobType, Phase, RepositoryId, Status, VmName};
-use sqlx::AssertSqlSafe;
 
 pub(crate) const UNFINISHED: &str =
     "SELECT * FROM jobs WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
@@ -104,13 +105,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::AlreadyExists`].
     pub async fn insert_job(&self, job: &JobRecord) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        for mut statement in inserts("jobs", vec![fields(job)?]) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(Error::AlreadyExists { what: "job", id: job.id.to_string() });
+        transaction!(self.engine.write(), |session| {
+            for statement in inserts("jobs", vec![fields(job)?]) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(Error::AlreadyExists { what: "job", id: job.id.to_string() });
+                }
             }
-        }
-        session.commit().await
+            Ok(())
+        })
     }
 
     /// The job of that id.
@@ -118,9 +120,10 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn job(&self, id: &JobId) -> Result<Option<JobRecord>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM jobs WHERE id = ?").bind(id.as_str());
-        session.optional(query).await?.as_ref().map(read).transpose()
+        transaction!(self.engine.read(), |session| {
+            let query = Statement::new("SELECT * FROM jobs WHERE id = ?").bind(id.as_str());
+            session.optional(query).await?.as_ref().map(read).transpose()
+        })
     }
 
     /// Jobs, newest first.
@@ -128,15 +131,16 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobRecord>> {
-        let mut session = self.engine.read().await?;
-        let mut query = Builder::new("SELECT * FROM jobs");
-        conditions(&mut query, filter);
-        query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
-        query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
-        let items = session.all(query.build()).await?.iter().map(read).collect::<Result<_>>()?;
-        let mut count = Builder::new("SELECT COUNT(*) AS n FROM jobs");
-        conditions(&mut count, filter);
-        Ok(Page { items, total: session.number(count.build()).await? })
+        transaction!(self.engine.read(), |session| {
+            let mut query = Statement::new("SELECT * FROM jobs");
+            conditions(&mut query, filter);
+            query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
+            query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
+            let items = session.all(query).await?.iter().map(read).collect::<Result<_>>()?;
+            let mut count = Statement::new("SELECT COUNT(*) AS n FROM jobs");
+            conditions(&mut count, filter);
+            Ok(Page { items, total: session.number(count).await? })
+        })
     }
 
     /// The jobs that have not ended, oldest first.
@@ -144,8 +148,9 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn unfinished_jobs(&self) -> Result<Vec<JobRecord>> {
-        let mut session = self.engine.read().await?;
-        session.all(sqlx::query(UNFINISHED)).await?.iter().map(read).collect()
+        transaction!(self.engine.read(), |session| {
+            session.all(Statement::new(UNFINISHED)).await?.iter().map(read).collect()
+        })
     }
 
     /// Records how far a job is (`progress.disks` says nothing here). Never takes anything back; changes
@@ -154,10 +159,10 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn record_job_progress(&self, id: &JobId, progress: &Progress) -> Result<Heard> {
-        let mut session = self.engine.write_light().await?;
-        let (heard, _) = crate::backups::report(&mut session, "jobs", "job", id.as_str(), progress).await?;
-        session.commit().await?;
-        Ok(heard)
+        transaction!(self.engine.write_light(), |session| {
+            let (heard, _) = crate::backups::report(session, "jobs", "job", id.as_str(), progress).await?;
+            Ok(heard)
+        })
     }
 
     /// Asks a job to stop.
@@ -165,10 +170,10 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn request_job_cancel(&self, id: &JobId) -> Result<CancelRequest> {
-        let mut session = self.engine.write().await?;
-        let answer = cancel(&mut session, "jobs", "job", id.as_str()).await?;
-        session.commit().await?;
-        Ok(answer)
+        transaction!(self.engine.write(), |session| {
+            let answer = cancel(session, "jobs", "job", id.as_str()).await?;
+            Ok(answer)
+        })
     }
 
     /// Records how a job ended; false where it had ended before, which stays as it is.
@@ -186,20 +191,20 @@ impl Catalog {
             ("eta_seconds", maybe_int("eta_seconds", None)?),
             ("completed_at", time("completed_at", end.at)?),
         ];
-        let mut session = self.engine.write().await?;
-        let mut statement = update("jobs", row, "id", id.as_str());
-        statement.push(" AND status IN ('pending', 'running', 'stalled')");
-        let ended = session.execute(statement.build()).await? > 0;
-        if !ended
-            && session
-                .optional(sqlx::query("SELECT id FROM jobs WHERE id = ?").bind(id.as_str()))
-                .await?
-                .is_none()
-        {
-            return Err(Error::NotFound { what: "job", id: id.to_string() });
-        }
-        session.commit().await?;
-        Ok(ended)
+        transaction!(self.engine.write(), |session| {
+            let mut statement = update("jobs", row.clone(), "id", id.as_str());
+            statement.push(" AND status IN ('pending', 'running', 'stalled')");
+            let ended = session.execute(statement).await? > 0;
+            if !ended
+                && session
+                    .optional(Statement::new("SELECT id FROM jobs WHERE id = ?").bind(id.as_str()))
+                    .await?
+                    .is_none()
+            {
+                return Err(Error::NotFound { what: "job", id: id.to_string() });
+            }
+            Ok(ended)
+        })
     }
 
     /// Forgets jobs that ended before a time; returns how many.
@@ -208,16 +213,15 @@ impl Catalog {
     /// Only the catalog's own.
     pub async fn forget_jobs(&self, ended_before: Timestamp) -> Result<u64> {
         let before = stamp("completed_at", ended_before)?;
-        let mut session = self.engine.write().await?;
-        let ended =
-            "SELECT id FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
-        let logs = format!("DELETE FROM job_log WHERE job_id IN ({ended})");
-        session.execute(sqlx::query(AssertSqlSafe(logs)).bind(before.as_str())).await?;
-        let jobs =
-            "DELETE FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
-        let gone = session.execute(sqlx::query(jobs).bind(before.as_str())).await?;
-        session.commit().await?;
-        Ok(gone)
+        transaction!(self.engine.write(), |session| {
+            let ended = "SELECT id FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
+            let logs = format!("DELETE FROM job_log WHERE job_id IN ({ended})");
+            session.execute(Statement::new(logs).bind(before.as_str())).await?;
+            let jobs =
+                "DELETE FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
+            let gone = session.execute(Statement::new(jobs).bind(before.as_str())).await?;
+            Ok(gone)
+        })
     }
 }
 
@@ -231,16 +235,16 @@ pub(crate) async fn cancel(
     let note = format!(
         "UPDATE {table} SET cancel_requested = 1 WHERE id = ? AND status IN ('pending', 'running', 'stalled')"
     );
-    session.execute(sqlx::query(AssertSqlSafe(note)).bind(id)).await?;
+    session.execute(Statement::new(note).bind(id)).await?;
     let query = format!("SELECT status FROM {table} WHERE id = ?");
-    let Some(row) = session.optional(sqlx::query(AssertSqlSafe(query)).bind(id)).await? else {
+    let Some(row) = session.optional(Statement::new(query).bind(id)).await? else {
         return Err(Error::NotFound { what, id: id.to_owned() });
     };
     let status: Status = row.parse("status")?;
     Ok(if status.is_final() { CancelRequest::Ended(status) } else { CancelRequest::Noted })
 }
 
-fn conditions(query: &mut Builder, filter: &JobFilter) {
+fn conditions(query: &mut Statement, filter: &JobFilter) {
     let wanted = [
         ("job_type", filter.job_type.map(|t| t.as_str().to_owned())),
         ("status", filter.status.map(|s| s.as_str().to_owned())),

@@ -12,13 +12,14 @@
 //! by [`LeaseHolder::state`].
 
 use crate::audit::{AuditEntry, append};
-use crate::engine::{Builder, LOCK_ROWS, Session};
-use crate::fields::{Fields, Row, int, maybe_text, push_value, stamp, text, time, update};
+use crate::engine::Session;
+use crate::engine::transaction;
+use crate::fields::{Fields, Row, int, maybe_text, stamp, text, time, update};
 use crate::owner::{Owner, OwnerState, owner_state};
 use crate::resource::Resource;
+use crate::statement::Statement;
 use crate::{Catalog, Error, Result};
 use jiff::Timestamp;
-use sqlx::AssertSqlSafe;
 use std::fmt;
 use uuid::Uuid;
 
@@ -110,21 +111,22 @@ impl Catalog {
     /// [`Error::NotFound`] for a point that does not exist or is not complete; the catalog's own.
     pub async fn acquire(&self, request: &LeaseRequest<'_>) -> Result<Acquired> {
         for _ in 0..ATTEMPTS {
-            let mut session = self.engine.write_light().await?;
-            let id = Uuid::new_v4().to_string();
-            let row = fields(request, &id, Timestamp::now())?;
-            if session.insert_new(insert(request, row).build()).await? > 0 {
-                session.commit().await?;
-                let lease = Lease { id, resource: request.resource.clone(), mode: request.mode };
-                return Ok(Acquired::Yes(lease));
-            }
-            let holders = against(&mut session, request).await?;
-            if !holders.is_empty() {
-                return Ok(Acquired::Held(holders));
+            let answer = transaction!(self.engine.write_light(), |session| {
+                let id = Uuid::new_v4().to_string();
+                let row = fields(request, &id, self.now())?;
+                if session.insert_new(insert(request, row)).await? > 0 {
+                    let lease = Lease { id, resource: request.resource.clone(), mode: request.mode };
+                    return Ok(Some(Acquired::Yes(lease)));
+                }
+                let holders = against(session, request).await?;
+                Ok((!holders.is_empty()).then_some(Acquired::Held(holders)))
+            })?;
+            if let Some(answer) = answer {
+                return Ok(answer);
             }
         }
         Err(Error::Refused {
-            path: self.path().to_path_buf(),
+            place: self.engine.place(),
             reason: format!("the lease on {} changes hands too fast", request.resource),
         })
     }
@@ -134,17 +136,17 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn heartbeat(&self, leases: &[Lease]) -> Result<Vec<Lease>> {
-        let now = stamp("heartbeat_at", Timestamp::now())?;
-        let mut session = self.engine.write_light().await?;
-        let mut lost = Vec::new();
-        for lease in leases {
-            let beat = sqlx::query("UPDATE leases SET heartbeat_at = ? WHERE id = ?");
-            if session.execute(beat.bind(now.as_str()).bind(lease.id.as_str())).await? == 0 {
-                lost.push(lease.clone());
+        let now = stamp("heartbeat_at", self.now())?;
+        transaction!(self.engine.write_light(), |session| {
+            let mut lost = Vec::new();
+            for lease in leases {
+                let beat = Statement::new("UPDATE leases SET heartbeat_at = ? WHERE id = ?");
+                if session.execute(beat.bind(now.as_str()).bind(lease.id.as_str())).await? == 0 {
+                    lost.push(lease.clone());
+                }
             }
-        }
-        session.commit().await?;
-        Ok(lost)
+            Ok(lost)
+        })
     }
 
     /// Gives a lease back; false where it was no longer held.
@@ -152,11 +154,11 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn release(&self, lease: &Lease) -> Result<bool> {
-        let mut session = self.engine.write_light().await?;
-        let delete = sqlx::query("DELETE FROM leases WHERE id = ?").bind(lease.id.as_str());
-        let held = session.execute(delete).await? > 0;
-        session.commit().await?;
-        Ok(held)
+        transaction!(self.engine.write(), |session| {
+            let delete = Statement::new("DELETE FROM leases WHERE id = ?").bind(lease.id.as_str());
+            let held = session.execute(delete).await? > 0;
+            Ok(held)
+        })
     }
 
     /// Every lease, oldest first.
@@ -164,8 +166,9 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn leases(&self) -> Result<Vec<LeaseHolder>> {
-        let mut session = self.engine.read().await?;
-        holders(&mut session, sqlx::query("SELECT * FROM leases ORDER BY acquired_at, id")).await
+        transaction!(self.engine.read(), |session| {
+            holders(session, Statement::new("SELECT * FROM leases ORDER BY acquired_at, id")).await
+        })
     }
 
     /// The leases on one resource, oldest first.
@@ -173,9 +176,10 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn leases_on(&self, resource: &Resource) -> Result<Vec<LeaseHolder>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM leases WHERE resource = ? ORDER BY acquired_at, id");
-        holders(&mut session, query.bind(resource.to_string())).await
+        transaction!(self.engine.read(), |session| {
+            let query = Statement::new("SELECT * FROM leases WHERE resource = ? ORDER BY acquired_at, id");
+            holders(session, query.bind(resource.to_string())).await
+        })
     }
 
     /// Takes a lease away from an owner that is gone; the audit log says why. False where it is no longer as
@@ -184,15 +188,15 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn break_lease(&self, seen: &LeaseHolder, reason: &str) -> Result<bool> {
-        let mut session = self.engine.write().await?;
-        if !unchanged(&mut session, seen).await? {
-            return Ok(false);
-        }
-        let delete = sqlx::query("DELETE FROM leases WHERE id = ?").bind(seen.lease.id.as_str());
-        session.execute(delete).await?;
-        log(&mut session, "lease_break", seen, reason).await?;
-        session.commit().await?;
-        Ok(true)
+        transaction!(self.engine.write(), |session| {
+            if !unchanged(session, seen).await? {
+                return Ok(false);
+            }
+            let delete = Statement::new("DELETE FROM leases WHERE id = ?").bind(seen.lease.id.as_str());
+            session.execute(delete).await?;
+            log(session, "lease_break", seen, reason).await?;
+            Ok(true)
+        })
     }
 
     /// Makes the lease of an owner that is gone `owner`'s, with everything that hangs on it (marks): for
@@ -202,26 +206,26 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn take_over(&self, seen: &LeaseHolder, owner: &Owner, reason: &str) -> Result<Option<Lease>> {
-        let mut session = self.engine.write().await?;
-        if !unchanged(&mut session, seen).await? {
-            return Ok(None);
-        }
-        let mut row = owner_fields(owner)?;
-        row.push(("heartbeat_at", time("heartbeat_at", Timestamp::now())?));
-        session.execute(update("leases", row, "id", &seen.lease.id).build()).await?;
-        log(&mut session, "lease_take_over", seen, reason).await?;
-        session.commit().await?;
-        Ok(Some(seen.lease.clone()))
+        transaction!(self.engine.write(), |session| {
+            if !unchanged(session, seen).await? {
+                return Ok(None);
+            }
+            let mut row = owner_fields(owner)?;
+            row.push(("heartbeat_at", time("heartbeat_at", self.now())?));
+            session.execute(update("leases", row, "id", &seen.lease.id)).await?;
+            log(session, "lease_take_over", seen, reason).await?;
+            Ok(Some(seen.lease.clone()))
+        })
     }
 }
 
 /// The insert that selects nothing where the rule forbids the lease.
-fn insert(request: &LeaseRequest<'_>, row: Fields) -> Builder {
+fn insert(request: &LeaseRequest<'_>, row: Fields) -> Statement {
     let columns: Vec<&str> = row.iter().map(|(column, _)| *column).collect();
-    let mut builder = Builder::new(format!("INSERT INTO leases ({}) SELECT ", columns.join(", ")));
+    let mut builder = Statement::new(format!("INSERT INTO leases ({}) SELECT ", columns.join(", ")));
     for (position, (_, value)) in row.into_iter().enumerate() {
         builder.push(if position == 0 { "" } else { ", " });
-        push_value(&mut builder, value);
+        builder.push_bind(value);
     }
     builder
         .push(" FROM (SELECT 1 AS one) AS seed WHERE NOT EXISTS (SELECT 1 FROM leases l WHERE l.resource = ");
@@ -246,13 +250,13 @@ async fn against(session: &mut Session, request: &LeaseRequest<'_>) -> Result<Ve
         LeaseMode::Shared => " AND lease_mode = 'exclusive'",
     };
     let query = format!("SELECT * FROM leases WHERE resource = ?{rule} ORDER BY acquired_at, id");
-    let query = sqlx::query(AssertSqlSafe(query)).bind(request.resource.to_string());
+    let query = Statement::new(query).bind(request.resource.to_string());
     let found = holders(session, query).await?;
     let Resource::Point(id) = &request.resource else { return Ok(found) };
     if !found.is_empty() {
         return Ok(found);
     }
-    let point = sqlx::query("SELECT status FROM backup_jobs WHERE id = ?").bind(id.as_str());
+    let point = Statement::new("SELECT status FROM backup_jobs WHERE id = ?").bind(id.as_str());
     let complete = match session.optional(point).await? {
         Some(row) => row.text("status")? == "completed",
         None => false,
@@ -261,20 +265,16 @@ async fn against(session: &mut Session, request: &LeaseRequest<'_>) -> Result<Ve
         return Err(Error::NotFound { what: "restore point", id: id.to_string() });
     }
     let query = "SELECT l.* FROM leases l JOIN backup_jobs b ON b.deleting_lease_id = l.id WHERE b.id = ?";
-    holders(session, sqlx::query(query).bind(id.as_str())).await
+    holders(session, Statement::new(query).bind(id.as_str())).await
 }
 
-pub(crate) async fn holders(
-    session: &mut Session,
-    query: crate::engine::Query<'_>,
-) -> Result<Vec<LeaseHolder>> {
+pub(crate) async fn holders(session: &mut Session, query: Statement) -> Result<Vec<LeaseHolder>> {
     session.all(query).await?.iter().map(read).collect()
 }
 
 /// True where the lease is still held by whom it was, and that one has not been heard of since.
 async fn unchanged(session: &mut Session, seen: &LeaseHolder) -> Result<bool> {
-    let query = format!("SELECT * FROM leases WHERE id = ?{LOCK_ROWS}");
-    let query = sqlx::query(AssertSqlSafe(query)).bind(seen.lease.id.as_str());
+    let query = Statement::new("SELECT * FROM leases WHERE id = ?").bind(seen.lease.id.as_str()).for_change();
     match session.optional(query).await? {
         Some(row) => {
             let now = read(&row)?;

@@ -1,6 +1,6 @@
 //! The catalog: what the hub knows of VMs, repositories, restore points and jobs, and who works on what.
 //!
-//! The model: one SQL database that several processes use at once. Every call is one transaction that has
+//! The model: one SQL database that several processes use at once, a SQLite file or a database on MariaDB. Every call is one transaction that has
 //! happened as a whole when it returns, or not at all, also when its future is dropped or its process
 //! killed. Calls that change a record that others may change too ([`Catalog::modify_backup`]) read and write in
 //! one transaction. The public API speaks the types of `model`; rows stay private. Restore points go in and
@@ -16,16 +16,19 @@
 mod audit;
 mod backups;
 mod chains;
+mod copy;
 mod engine;
 mod error;
 mod fields;
 mod jobs;
 mod leases;
+mod location;
 mod owner;
 mod repositories;
 mod resource;
 mod restore_mounts;
 mod schema;
+mod statement;
 mod vms;
 
 pub use audit::{AuditEntry, LogEntry, LogLevel};
@@ -33,9 +36,11 @@ pub use backups::{
     BackupFilter, BackupState, DiskProgress, Existing, Heard, Imported, Marked, Progress, TagFilter,
 };
 pub use chains::ChainSummary;
+pub use copy::TableContent;
 pub use error::{Error, Result};
 pub use jobs::{JobEnd, JobFilter, JobRecord};
 pub use leases::{Acquired, Lease, LeaseHolder, LeaseMode, LeaseRequest};
+pub use location::{Location, LocationError, Server};
 pub use owner::{HEARTBEAT_LIMIT, Owner, OwnerState, owner_state};
 pub use repositories::Usage;
 pub use resource::{Resource, ResourceError};
@@ -89,9 +94,38 @@ impl Catalog {
         Ok(Catalog { engine: Arc::new(engine::Engine::open(path, busy).await?) })
     }
 
-    /// The absolute path of its file.
-    pub fn path(&self) -> &Path {
-        self.engine.path()
+    /// Opens the catalog where it is: in a file as by [`open`](Catalog::open), or in a database of a MariaDB
+    /// server, which must exist; its tables are made and brought up to date.
+    ///
+    /// # Errors
+    /// As [`open`](Catalog::open); of a server also [`Error::Unreachable`] (at once: it is not waited for),
+    /// [`Error::Denied`], [`Error::Refused`] (it is too old, holds another program's tables, or its certificate
+    /// proves nothing).
+    pub async fn open_at(location: &Location) -> Result<Catalog> {
+        match location {
+            Location::File(path) => Catalog::open(path).await,
+            Location::Server(server) => Catalog::connect(server, engine::SERVER_PATIENCE).await,
+        }
+    }
+
+    /// Opens the catalog on a server, whose changes wait no longer than `patience` for it to come back.
+    ///
+    /// # Errors
+    /// As [`open_at`](Catalog::open_at).
+    pub async fn connect(server: &Server, patience: Duration) -> Result<Catalog> {
+        Ok(Catalog { engine: Arc::new(engine::Engine::connect(&server.0, patience).await?) })
+    }
+
+    /// Where it is, for messages; without a password.
+    pub fn place(&self) -> Arc<str> {
+        self.engine.place()
+    }
+
+    /// The time by which leases are judged: the server's where there is one, so that hubs whose clocks differ
+    /// don't take each other for dead.
+    pub fn now(&self) -> jiff::Timestamp {
+        let now = jiff::Timestamp::now();
+        now.checked_add(self.engine.clock_ahead()).unwrap_or(now)
     }
 
     /// True where this process has just made it, empty: backups in the repositories wait to be scanned in.

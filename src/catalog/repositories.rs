@@ -2,12 +2,13 @@
 //!
 //! At most one is the default: whoever becomes it takes that from the one before, in the same transaction.
 
-use crate::engine::{LOCK_ROWS, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{Fields, Row, flag, inserts, maybe_int, text, time, update};
+use crate::statement::Statement;
 use crate::{Catalog, Error, Result};
 use model::{Repository, RepositoryId, Space};
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
 
 /// What the completed backups of a repository come to.
@@ -35,14 +36,15 @@ impl Catalog {
     /// # Errors
     /// [`Error::AlreadyExists`] where its id or name is taken.
     pub async fn insert_repository(&self, repository: &Repository) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        for mut statement in inserts("backup_repositories", vec![fields(repository)?]) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(taken(repository));
+        transaction!(self.engine.write(), |session| {
+            for statement in inserts("backup_repositories", vec![fields(repository)?]) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(taken(repository));
+                }
             }
-        }
-        step_down(&mut session, repository).await?;
-        session.commit().await
+            step_down(session, repository).await?;
+            Ok(())
+        })
     }
 
     /// Replaces the record of a repository (found by its id).
@@ -50,18 +52,19 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::AlreadyExists`] where another has the name.
     pub async fn update_repository(&self, repository: &Repository) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let other = sqlx::query("SELECT id FROM backup_repositories WHERE name = ? AND id <> ?");
-        let other = other.bind(repository.name.as_str()).bind(repository.id.as_str());
-        if session.optional(other).await?.is_some() {
-            return Err(taken(repository));
-        }
-        let mut statement = update("backup_repositories", fields(repository)?, "id", repository.id.as_str());
-        if session.execute(statement.build()).await? == 0 {
-            return Err(not_found(&repository.id));
-        }
-        step_down(&mut session, repository).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let other = Statement::new("SELECT id FROM backup_repositories WHERE name = ? AND id <> ?");
+            let other = other.bind(repository.name.as_str()).bind(repository.id.as_str());
+            if session.optional(other).await?.is_some() {
+                return Err(taken(repository));
+            }
+            let statement = update("backup_repositories", fields(repository)?, "id", repository.id.as_str());
+            if session.execute(statement).await? == 0 {
+                return Err(not_found(&repository.id));
+            }
+            step_down(session, repository).await?;
+            Ok(())
+        })
     }
 
     /// The repository of that id, or of that name where no id is so.
@@ -69,8 +72,7 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn repository(&self, id_or_name: &RepositoryId) -> Result<Option<Repository>> {
-        let mut session = self.engine.read().await?;
-        find(&mut session, id_or_name).await
+        transaction!(self.engine.read(), |session| find(session, id_or_name).await)
     }
 
     /// The one that is used where none is named.
@@ -78,9 +80,11 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn default_repository(&self) -> Result<Option<Repository>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM backup_repositories WHERE is_default = 1 ORDER BY id LIMIT 1");
-        session.optional(query).await?.as_ref().map(read).transpose()
+        transaction!(self.engine.read(), |session| {
+            let query =
+                Statement::new("SELECT * FROM backup_repositories WHERE is_default = 1 ORDER BY id LIMIT 1");
+            session.optional(query).await?.as_ref().map(read).transpose()
+        })
     }
 
     /// All repositories, by name.
@@ -88,9 +92,10 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn repositories(&self) -> Result<Vec<Repository>> {
-        let mut session = self.engine.read().await?;
-        let rows = session.all(sqlx::query("SELECT * FROM backup_repositories ORDER BY name")).await?;
-        rows.iter().map(read).collect()
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(Statement::new("SELECT * FROM backup_repositories ORDER BY name")).await?;
+            rows.iter().map(read).collect()
+        })
     }
 
     /// Makes a repository the default.
@@ -98,14 +103,15 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn set_default_repository(&self, id: &RepositoryId) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let set = sqlx::query("UPDATE backup_repositories SET is_default = 1 WHERE id = ?");
-        if session.execute(set.bind(id.as_str())).await? == 0 {
-            return Err(not_found(id));
-        }
-        let clear = sqlx::query("UPDATE backup_repositories SET is_default = 0 WHERE id <> ?");
-        session.execute(clear.bind(id.as_str())).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let set = Statement::new("UPDATE backup_repositories SET is_default = 1 WHERE id = ?");
+            if session.execute(set.bind(id.as_str())).await? == 0 {
+                return Err(not_found(id));
+            }
+            let clear = Statement::new("UPDATE backup_repositories SET is_default = 0 WHERE id <> ?");
+            session.execute(clear.bind(id.as_str())).await?;
+            Ok(())
+        })
     }
 
     /// Notes the room that was last seen there.
@@ -117,11 +123,12 @@ impl Catalog {
             ("total_size_bytes", maybe_int("total_size_bytes", Some(space.total))?),
             ("available_size_bytes", maybe_int("available_size_bytes", Some(space.available))?),
         ];
-        let mut session = self.engine.write_light().await?;
-        if session.execute(update("backup_repositories", row, "id", id.as_str()).build()).await? == 0 {
-            return Err(not_found(id));
-        }
-        session.commit().await
+        transaction!(self.engine.write_light(), |session| {
+            if session.execute(update("backup_repositories", row.clone(), "id", id.as_str())).await? == 0 {
+                return Err(not_found(id));
+            }
+            Ok(())
+        })
     }
 
     /// Forgets a repository; with `force` the rows of its backups too. No file is touched.
@@ -130,32 +137,34 @@ impl Catalog {
     /// [`Error::NotFound`]; [`Error::InUse`] without `force` while the catalog has backups there, in any
     /// state but failed and cancelled.
     pub async fn remove_repository(&self, id: &RepositoryId, force: bool) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let found = format!("SELECT id FROM backup_repositories WHERE id = ?{LOCK_ROWS}");
-        let found = sqlx::query(AssertSqlSafe(found)).bind(id.as_str());
-        if session.optional(found).await?.is_none() {
-            return Err(not_found(id));
-        }
-        let count = "SELECT COUNT(*) AS n FROM backup_jobs WHERE repository_id = ? \
-                     AND status NOT IN ('failed', 'cancelled')";
-        let backups = session.number(sqlx::query(count).bind(id.as_str())).await?;
-        if backups > 0 && !force {
-            return Err(Error::InUse { what: "repository", id: id.to_string(), backups });
-        }
-        let jobs = "SELECT id FROM backup_jobs WHERE repository_id = ?";
-        for (table, key) in
-            [("backup_disks", "backup_job_id"), ("backup_tags", "backup_job_id"), ("job_log", "job_id")]
-        {
-            let delete = format!("DELETE FROM {table} WHERE {key} IN ({jobs})");
-            session.execute(sqlx::query(AssertSqlSafe(delete)).bind(id.as_str())).await?;
-        }
-        for table in ["backup_jobs", "backup_chains"] {
-            let delete = format!("DELETE FROM {table} WHERE repository_id = ?");
-            session.execute(sqlx::query(AssertSqlSafe(delete)).bind(id.as_str())).await?;
-        }
-        let delete = sqlx::query("DELETE FROM backup_repositories WHERE id = ?");
-        session.execute(delete.bind(id.as_str())).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let found = Statement::new("SELECT id FROM backup_repositories WHERE id = ?")
+                .bind(id.as_str())
+                .for_change();
+            if session.optional(found).await?.is_none() {
+                return Err(not_found(id));
+            }
+            let count = "SELECT COUNT(*) AS n FROM backup_jobs WHERE repository_id = ? \
+                         AND status NOT IN ('failed', 'cancelled')";
+            let backups = session.number(Statement::new(count).bind(id.as_str())).await?;
+            if backups > 0 && !force {
+                return Err(Error::InUse { what: "repository", id: id.to_string(), backups });
+            }
+            let jobs = "SELECT id FROM backup_jobs WHERE repository_id = ?";
+            for (table, key) in
+                [("backup_disks", "backup_job_id"), ("backup_tags", "backup_job_id"), ("job_log", "job_id")]
+            {
+                let delete = format!("DELETE FROM {table} WHERE {key} IN ({jobs})");
+                session.execute(Statement::new(delete).bind(id.as_str())).await?;
+            }
+            for table in ["backup_jobs", "backup_chains"] {
+                let delete = format!("DELETE FROM {table} WHERE repository_id = ?");
+                session.execute(Statement::new(delete).bind(id.as_str())).await?;
+            }
+            let delete = Statement::new("DELETE FROM backup_repositories WHERE id = ?");
+            session.execute(delete.bind(id.as_str())).await?;
+            Ok(())
+        })
     }
 
     /// What the completed backups come to, by repository; one without any is not in the map.
@@ -163,14 +172,15 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn usage(&self) -> Result<BTreeMap<RepositoryId, Usage>> {
-        let mut session = self.engine.read().await?;
-        let rows = session.all(sqlx::query(USAGE)).await?;
-        rows.iter()
-            .map(|row| {
-                let usage = Usage { backup_count: row.int("n")?, size_bytes: row.int("total")? };
-                Ok((row.parse("repository_id")?, usage))
-            })
-            .collect()
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(Statement::new(USAGE)).await?;
+            rows.iter()
+                .map(|row| {
+                    let usage = Usage { backup_count: row.int("n")?, size_bytes: row.int("total")? };
+                    Ok((row.parse("repository_id")?, usage))
+                })
+                .collect()
+        })
     }
 }
 
@@ -185,7 +195,7 @@ fn taken(repository: &Repository) -> Error {
 /// Where this one is the default, no other is.
 async fn step_down(session: &mut Session, repository: &Repository) -> Result<()> {
     if repository.default {
-        let clear = sqlx::query("UPDATE backup_repositories SET is_default = 0 WHERE id <> ?");
+        let clear = Statement::new("UPDATE backup_repositories SET is_default = 0 WHERE id <> ?");
         session.execute(clear.bind(repository.id.as_str())).await?;
     }
     Ok(())
@@ -193,7 +203,7 @@ async fn step_down(session: &mut Session, repository: &Repository) -> Result<()>
 
 pub(crate) async fn find(session: &mut Session, id_or_name: &RepositoryId) -> Result<Option<Repository>> {
     let query = "SELECT * FROM backup_repositories WHERE id = ? OR name = ?";
-    let rows = session.all(sqlx::query(query).bind(id_or_name.as_str()).bind(id_or_name.as_str())).await?;
+    let rows = session.all(Statement::new(query).bind(id_or_name.as_str()).bind(id_or_name.as_str())).await?;
     let found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
     let by_id = found.iter().position(|repository| repository.id == *id_or_name);
     Ok(found.into_iter().nth(by_id.unwrap_or(0)))

@@ -7,9 +7,11 @@
 //!
 //! Not here: what keeps a mounted point from being deleted (`leases`), mounting and cleaning (`hub`).
 
+use crate::engine::transaction;
 use crate::fields::{Fields, Row, inserts, int, maybe_text, stamp, text, time, update};
 use crate::leases::{owner_fields, read_owner};
 use crate::owner::{Owner, OwnerState, owner_state};
+use crate::statement::Statement;
 use crate::{Catalog, Error, Result};
 use jiff::Timestamp;
 use model::{BackupId, MountKind, VmName};
@@ -100,13 +102,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::AlreadyExists`].
     pub async fn insert_restore_mount(&self, mount: &RestoreMount) -> Result<()> {
-        let mut session = self.engine.write_light().await?;
-        for mut statement in inserts("restore_mounts", vec![fields(mount)?]) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(Error::AlreadyExists { what: "mount", id: mount.id.clone() });
+        transaction!(self.engine.write_light(), |session| {
+            for statement in inserts("restore_mounts", vec![fields(mount)?]) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(Error::AlreadyExists { what: "mount", id: mount.id.clone() });
+                }
             }
-        }
-        session.commit().await
+            Ok(())
+        })
     }
 
     /// Writes a mount's record anew, all but the wish to stop; nothing where it was forgotten.
@@ -116,9 +119,10 @@ impl Catalog {
     pub async fn replace_restore_mount(&self, mount: &RestoreMount) -> Result<()> {
         let mut row = fields(mount)?;
         row.retain(|(column, _)| !matches!(*column, "id" | "stop_requested"));
-        let mut session = self.engine.write_light().await?;
-        session.execute(update("restore_mounts", row, "id", &mount.id).build()).await?;
-        session.commit().await
+        transaction!(self.engine.write_light(), |session| {
+            session.execute(update("restore_mounts", row.clone(), "id", &mount.id)).await?;
+            Ok(())
+        })
     }
 
     /// All mounts of all processes, oldest first.
@@ -126,9 +130,10 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn restore_mounts(&self) -> Result<Vec<RestoreMount>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM restore_mounts ORDER BY created_at, id");
-        session.all(query).await?.iter().map(read).collect()
+        transaction!(self.engine.read(), |session| {
+            let query = Statement::new("SELECT * FROM restore_mounts ORDER BY created_at, id");
+            session.all(query).await?.iter().map(read).collect()
+        })
     }
 
     /// A sign of life for these mounts. Returns those whose row is gone: another process has taken this one for dead.
@@ -136,24 +141,24 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn beat_restore_mounts(&self, beats: &[MountBeat]) -> Result<Vec<String>> {
-        let now = stamp("heartbeat_at", Timestamp::now())?;
-        let mut session = self.engine.write_light().await?;
-        let mut lost = Vec::new();
-        for beat in beats {
-            let update = sqlx::query(
-                "UPDATE restore_mounts SET heartbeat_at = ?, used_at = ?, expires_at = ? WHERE id = ?",
-            );
-            let update = update
-                .bind(now.as_str())
-                .bind(stamp("used_at", beat.used_at)?)
-                .bind(stamp("expires_at", beat.expires_at)?)
-                .bind(beat.id.as_str());
-            if session.execute(update).await? == 0 {
-                lost.push(beat.id.clone());
+        let now = stamp("heartbeat_at", self.now())?;
+        transaction!(self.engine.write_light(), |session| {
+            let mut lost = Vec::new();
+            for beat in beats {
+                let update = Statement::new(
+                    "UPDATE restore_mounts SET heartbeat_at = ?, used_at = ?, expires_at = ? WHERE id = ?",
+                );
+                let update = update
+                    .bind(now.as_str())
+                    .bind(stamp("used_at", beat.used_at)?)
+                    .bind(stamp("expires_at", beat.expires_at)?)
+                    .bind(beat.id.as_str());
+                if session.execute(update).await? == 0 {
+                    lost.push(beat.id.clone());
+                }
             }
-        }
-        session.commit().await?;
-        Ok(lost)
+            Ok(lost)
+        })
     }
 
     /// The mounts that somebody wants to end: few, and asked for often.
@@ -161,10 +166,12 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn restore_stops(&self) -> Result<Vec<(String, StopWish)>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT id, stop_requested FROM restore_mounts WHERE stop_requested > 0");
-        let wish = |row: &Row| Ok((row.text("id")?, StopWish::of(row.int("stop_requested")?)));
-        session.all(query).await?.iter().map(wish).collect()
+        transaction!(self.engine.read(), |session| {
+            let query =
+                Statement::new("SELECT id, stop_requested FROM restore_mounts WHERE stop_requested > 0");
+            let wish = |row: &Row| Ok((row.text("id")?, StopWish::of(row.int("stop_requested")?)));
+            session.all(query).await?.iter().map(wish).collect()
+        })
     }
 
     /// Notes whether a mount is to end; false where there is none of that id any more.
@@ -172,12 +179,12 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn request_restore_stop(&self, id: &str, wish: StopWish) -> Result<bool> {
-        let mut session = self.engine.write_light().await?;
-        let update = sqlx::query("UPDATE restore_mounts SET stop_requested = ? WHERE id = ?");
-        let wish = i64::try_from(wish.number()).unwrap_or_default();
-        let found = session.execute(update.bind(wish).bind(id)).await? > 0;
-        session.commit().await?;
-        Ok(found)
+        transaction!(self.engine.write_light(), |session| {
+            let update = Statement::new("UPDATE restore_mounts SET stop_requested = ? WHERE id = ?");
+            let wish = i64::try_from(wish.number()).unwrap_or_default();
+            let found = session.execute(update.bind(wish).bind(id)).await? > 0;
+            Ok(found)
+        })
     }
 
     /// Forgets a mount; false where it was forgotten before.
@@ -185,11 +192,11 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn remove_restore_mount(&self, id: &str) -> Result<bool> {
-        let mut session = self.engine.write_light().await?;
-        let delete = sqlx::query("DELETE FROM restore_mounts WHERE id = ?");
-        let found = session.execute(delete.bind(id)).await? > 0;
-        session.commit().await?;
-        Ok(found)
+        transaction!(self.engine.write_light(), |session| {
+            let delete = Statement::new("DELETE FROM restore_mounts WHERE id = ?");
+            let found = session.execute(delete.bind(id)).await? > 0;
+            Ok(found)
+        })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Registered VMs: `vm_contexts` and `vm_disks`.
 
-use crate::engine::{LOCK_ROWS, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{Fields, Row, gigabytes, inserts, int, maybe_int, text, time, update};
+use crate::statement::Statement;
 use crate::{Catalog, Error, Page, Result};
 use model::{ContextId, DiskIndex, Vm, VmDisk, VmName};
-use sqlx::AssertSqlSafe;
 
 /// Until sources are registered, all VMs belong to this one; the name is unique within a source.
 const LOCAL_SOURCE: &str = "local";
@@ -15,14 +16,15 @@ impl Catalog {
     /// # Errors
     /// [`Error::AlreadyExists`] where its name or context id is taken.
     pub async fn insert_vm(&self, vm: &Vm) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        for mut statement in inserts("vm_contexts", vec![vm_fields(vm)?]) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
+        transaction!(self.engine.write(), |session| {
+            for statement in inserts("vm_contexts", vec![vm_fields(vm)?]) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
+                }
             }
-        }
-        insert_disks(&mut session, vm).await?;
-        session.commit().await
+            insert_disks(session, vm).await?;
+            Ok(())
+        })
     }
 
     /// Replaces the record of a VM (found by its context id): its name and its disks.
@@ -30,20 +32,22 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::AlreadyExists`] where another VM has the name.
     pub async fn update_vm(&self, vm: &Vm) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let other =
-            "SELECT context_id FROM vm_contexts WHERE source_id = ? AND vm_name = ? AND context_id <> ?";
-        let other = sqlx::query(other).bind(LOCAL_SOURCE).bind(vm.name.as_str()).bind(vm.context_id.as_str());
-        if session.optional(other).await?.is_some() {
-            return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
-        }
-        let mut statement = update("vm_contexts", vm_fields(vm)?, "context_id", vm.context_id.as_str());
-        if session.execute(statement.build()).await? == 0 {
-            return Err(not_found(&vm.name));
-        }
-        delete_disks(&mut session, &vm.context_id).await?;
-        insert_disks(&mut session, vm).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let other =
+                "SELECT context_id FROM vm_contexts WHERE source_id = ? AND vm_name = ? AND context_id <> ?";
+            let other =
+                Statement::new(other).bind(LOCAL_SOURCE).bind(vm.name.as_str()).bind(vm.context_id.as_str());
+            if session.optional(other).await?.is_some() {
+                return Err(Error::AlreadyExists { what: "VM", id: vm.name.to_string() });
+            }
+            let statement = update("vm_contexts", vm_fields(vm)?, "context_id", vm.context_id.as_str());
+            if session.execute(statement).await? == 0 {
+                return Err(not_found(&vm.name));
+            }
+            delete_disks(session, &vm.context_id).await?;
+            insert_disks(session, vm).await?;
+            Ok(())
+        })
     }
 
     /// The VM of that name.
@@ -51,10 +55,11 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn vm_by_name(&self, name: &VmName) -> Result<Option<Vm>> {
-        let query = sqlx::query("SELECT * FROM vm_contexts WHERE source_id = ? AND vm_name = ?");
-        let mut session = self.engine.read().await?;
-        let row = session.optional(query.bind(LOCAL_SOURCE).bind(name.as_str())).await?;
-        one(&mut session, row).await
+        let query = Statement::new("SELECT * FROM vm_contexts WHERE source_id = ? AND vm_name = ?");
+        transaction!(self.engine.read(), |session| {
+            let row = session.optional(query.clone().bind(LOCAL_SOURCE).bind(name.as_str())).await?;
+            one(session, row).await
+        })
     }
 
     /// The VM of that context id.
@@ -62,10 +67,11 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn vm(&self, context: &ContextId) -> Result<Option<Vm>> {
-        let query = sqlx::query("SELECT * FROM vm_contexts WHERE context_id = ?");
-        let mut session = self.engine.read().await?;
-        let row = session.optional(query.bind(context.as_str())).await?;
-        one(&mut session, row).await
+        let query = Statement::new("SELECT * FROM vm_contexts WHERE context_id = ?");
+        transaction!(self.engine.read(), |session| {
+            let row = session.optional(query.clone().bind(context.as_str())).await?;
+            one(session, row).await
+        })
     }
 
     /// All VMs, by name.
@@ -73,17 +79,19 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn vms(&self, limit: u32, offset: u64) -> Result<Page<Vm>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT * FROM vm_contexts ORDER BY vm_name, context_id LIMIT ? OFFSET ?")
-            .bind(i64::from(limit))
-            .bind(crate::fields::number("offset", offset)?);
-        let rows = session.all(query).await?;
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            items.push(read_vm(&mut session, row).await?);
-        }
-        let total = session.number(sqlx::query("SELECT COUNT(*) AS n FROM vm_contexts")).await?;
-        Ok(Page { items, total })
+        transaction!(self.engine.read(), |session| {
+            let query =
+                Statement::new("SELECT * FROM vm_contexts ORDER BY vm_name, context_id LIMIT ? OFFSET ?")
+                    .bind(i64::from(limit))
+                    .bind(crate::fields::number("offset", offset)?);
+            let rows = session.all(query).await?;
+            let mut items = Vec::with_capacity(rows.len());
+            for row in &rows {
+                items.push(read_vm(session, row).await?);
+            }
+            let total = session.number(Statement::new("SELECT COUNT(*) AS n FROM vm_contexts")).await?;
+            Ok(Page { items, total })
+        })
     }
 
     /// Forgets a VM. Its backups stay where they are; only with `force` may there be any.
@@ -91,19 +99,21 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::InUse`] without `force` while the catalog has backups of it.
     pub async fn remove_vm(&self, context: &ContextId, force: bool) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let found = format!("SELECT vm_name FROM vm_contexts WHERE context_id = ?{LOCK_ROWS}");
-        let found = sqlx::query(AssertSqlSafe(found)).bind(context.as_str());
-        let Some(row) = session.optional(found).await? else { return Err(not_found(context)) };
-        let count = "SELECT COUNT(*) AS n FROM backup_jobs WHERE vm_context_id = ?";
-        let backups = session.number(sqlx::query(count).bind(context.as_str())).await?;
-        if backups > 0 && !force {
-            return Err(Error::InUse { what: "VM", id: row.text("vm_name")?, backups });
-        }
-        delete_disks(&mut session, context).await?;
-        let delete = sqlx::query("DELETE FROM vm_contexts WHERE context_id = ?");
-        session.execute(delete.bind(context.as_str())).await?;
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let found = Statement::new("SELECT vm_name FROM vm_contexts WHERE context_id = ?")
+                .bind(context.as_str())
+                .for_change();
+            let Some(row) = session.optional(found).await? else { return Err(not_found(context)) };
+            let count = "SELECT COUNT(*) AS n FROM backup_jobs WHERE vm_context_id = ?";
+            let backups = session.number(Statement::new(count).bind(context.as_str())).await?;
+            if backups > 0 && !force {
+                return Err(Error::InUse { what: "VM", id: row.text("vm_name")?, backups });
+            }
+            delete_disks(session, context).await?;
+            let delete = Statement::new("DELETE FROM vm_contexts WHERE context_id = ?");
+            session.execute(delete.bind(context.as_str())).await?;
+            Ok(())
+        })
     }
 }
 
@@ -134,8 +144,8 @@ fn disk_fields(vm: &Vm, disk: &VmDisk) -> Result<Fields> {
 
 async fn insert_disks(session: &mut Session, vm: &Vm) -> Result<()> {
     let rows = vm.disks.iter().map(|disk| disk_fields(vm, disk)).collect::<Result<Vec<_>>>()?;
-    for mut statement in inserts("vm_disks", rows) {
-        if session.insert_new(statement.build()).await? == 0 {
+    for statement in inserts("vm_disks", rows) {
+        if session.insert_new(statement).await? == 0 {
             return Err(Error::AlreadyExists { what: "disk of VM", id: vm.name.to_string() });
         }
     }
@@ -143,7 +153,7 @@ async fn insert_disks(session: &mut Session, vm: &Vm) -> Result<()> {
 }
 
 async fn delete_disks(session: &mut Session, context: &ContextId) -> Result<()> {
-    let delete = sqlx::query("DELETE FROM vm_disks WHERE vm_context_id = ?").bind(context.as_str());
+    let delete = Statement::new("DELETE FROM vm_disks WHERE vm_context_id = ?").bind(context.as_str());
     session.execute(delete).await?;
     Ok(())
 }
@@ -157,7 +167,7 @@ async fn one(session: &mut Session, row: Option<Row>) -> Result<Option<Vm>> {
 
 async fn read_vm(session: &mut Session, row: &Row) -> Result<Vm> {
     let context_id: ContextId = row.parse("context_id")?;
-    let query = sqlx::query("SELECT * FROM vm_disks WHERE vm_context_id = ? ORDER BY disk_index");
+    let query = Statement::new("SELECT * FROM vm_disks WHERE vm_context_id = ? ORDER BY disk_index");
     let disks = session.all(query.bind(context_id.as_str())).await?;
     let disks = disks
         .iter()

@@ -1,5 +1,6 @@
 //! What an embedded hub is told when it is opened.
 
+use catalog::Location;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 pub struct HubConfig {
     /// The folder of the catalog and of the default repository. Made where it is missing, for its owner only.
     pub state_dir: PathBuf,
+    /// Where the catalog is; in the folder where nothing is said. Several hubs may share one on a server.
+    pub catalog: Option<Location>,
     /// Who hears what the hub does by itself; besides that it is logged.
     pub notice: Option<Notice>,
 }
@@ -20,12 +23,12 @@ pub struct HubConfig {
 impl HubConfig {
     /// A hub on that state folder, which tells nobody anything.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        HubConfig { state_dir: state_dir.into(), notice: None }
+        HubConfig { state_dir: state_dir.into(), catalog: None, notice: None }
     }
 
-    /// The catalog's file.
-    pub fn catalog_path(&self) -> PathBuf {
-        self.state_dir.join("catalog.db")
+    /// Where the catalog is.
+    pub fn catalog_location(&self) -> Location {
+        self.catalog.clone().unwrap_or_else(|| Location::File(self.state_dir.join("catalog.db")))
     }
 
     /// The folder of the repository that is made where none is named and none exists.
@@ -43,6 +46,9 @@ impl HubConfig {
 
 impl fmt::Debug for HubConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HubConfig").field("state_dir", &self.state_dir).finish_non_exhaustive()
+        f.debug_struct("HubConfig")
+            .field("state_dir", &self.state_dir)
+            .field("catalog", &self.catalog)
+            .finish_non_exhaustive()
     }
 }

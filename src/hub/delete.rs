@@ -11,7 +11,6 @@ use crate::points::open_repository;
 use crate::{Error, Hub, Result, blocking};
 use api::{DeleteQuery, Deleted};
 use catalog::{Lease, Marked, OwnerState};
-use jiff::Timestamp;
 use model::{Backup, BackupId, ChainError, ChainGraph, Repository, shell_word};
 use repository::DiskFiles;
 
@@ -123,7 +122,7 @@ impl Hub {
                 Marked::Yes => return Ok(()),
                 Marked::InUse(holders) => holders,
             };
-            let now = Timestamp::now();
+            let now = self.catalog().now();
             if let Some(alive) = holders.iter().find(|holder| holder.state(now) != OwnerState::Dead) {
                 return Err(match &alive.lease.resource {
                     catalog::Resource::Point(id) => self.refused_by(id, alive).await,

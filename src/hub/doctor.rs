@@ -9,7 +9,6 @@ use crate::scan::{self, Contents};
 use crate::{Error, Hub, Result, blocking};
 use api::{Finding, Severity};
 use catalog::{LeaseHolder, OwnerState, Resource};
-use jiff::Timestamp;
 use model::{Backup, BackupId, ByteSize, Repository, VmName, shell_word};
 use repository::{LocalRepository, PARTIAL, ProblemKind};
 use std::collections::BTreeSet;
@@ -133,7 +132,7 @@ impl Hub {
         let backups = self.catalog().unfinished_backups().await?;
         let jobs = self.catalog().unfinished_jobs().await?;
         let leases = self.catalog().leases().await?;
-        let now = Timestamp::now();
+        let now = self.catalog().now();
         let (dead, alive): (Vec<&LeaseHolder>, Vec<&LeaseHolder>) =
             leases.iter().partition(|holder| holder.state(now) == OwnerState::Dead);
         for holder in dead {
@@ -182,7 +181,7 @@ impl Hub {
 
     /// VMs that a live process works on: their partial files are in use.
     async fn busy_vms(&self) -> Result<BTreeSet<VmName>> {
-        let now = Timestamp::now();
+        let now = self.catalog().now();
         let mut busy = BTreeSet::new();
         for holder in self.catalog().leases().await? {
             if let Resource::Vm(context) = &holder.lease.resource

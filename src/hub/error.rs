@@ -54,6 +54,10 @@ pub enum CatalogFault {
     Denied,
     /// Its content is no catalog.
     Damaged,
+    /// Its server can't be reached.
+    Unreachable,
+    /// Its server does not let this user in.
+    Refused,
     /// Anything else.
     Other,
 }
@@ -314,8 +318,8 @@ impl Error {
             Error::TimedOut(_) => ErrorCode::TimedOut,
             Error::Catalog { fault, .. } => match fault {
                 CatalogFault::Busy => ErrorCode::CatalogLocked,
-                CatalogFault::Denied => ErrorCode::PermissionDenied,
-                CatalogFault::Damaged | CatalogFault::Other => ErrorCode::CatalogUnavailable,
+                CatalogFault::Denied | CatalogFault::Refused => ErrorCode::PermissionDenied,
+                CatalogFault::Damaged | CatalogFault::Unreachable | CatalogFault::Other => ErrorCode::CatalogUnavailable,
             },
             Error::Guest { code, .. } => *code,
             Error::Job { code, .. } => code.unwrap_or(ErrorCode::Internal),
@@ -397,6 +401,14 @@ impl Error {
                 CatalogFault::Denied => {
                     "run it as the user whose backups these are, or use another folder (--state-dir)".into()
                 }
+                CatalogFault::Unreachable => {
+                    "see that its server runs and can be reached from here, then run it again".into()
+                }
+                CatalogFault::Refused => {
+                    "give the user's password in SENDENSE_CATALOG_PASSWORD_FILE, and let the user in with \
+                     `GRANT ALL ON the database` (docs/database.md)"
+                        .into()
+                }
                 CatalogFault::Damaged => {
                     "move catalog.db* aside, then `sendense-ctl repo scan default`; a repository elsewhere needs \
                      `sendense-ctl repo create NAME --path FOLDER` first"
@@ -445,7 +457,13 @@ impl From<catalog::Error> for Error {
     fn from(error: catalog::Error) -> Self {
         use catalog::Error as Catalog;
         match error {
-            Catalog::Locked { .. } => Error::Catalog { reason: error.to_string(), fault: CatalogFault::Busy },
+            Catalog::Locked { .. } | Catalog::Deadlock { .. } => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Busy }
+            }
+            Catalog::Unreachable { .. } => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Unreachable }
+            }
+            Catalog::Denied { .. } => Error::Catalog { reason: error.to_string(), fault: CatalogFault::Refused },
             Catalog::NoSpace { .. } => {
                 Error::NoSpace { place: "the catalog".into(), needed: None, available: 0, reserve: 0 }
             }
@@ -476,6 +494,7 @@ impl From<catalog::Error> for Error {
             | Catalog::Newer { .. }
             | Catalog::Replaced { .. }
             | Catalog::Io { .. }
+            | Catalog::Duplicate { .. }
             | Catalog::Refused { .. } => {
                 Error::Catalog { reason: error.to_string(), fault: CatalogFault::Other }
             }

@@ -11,7 +11,6 @@
 use crate::control::{Control, Stop};
 use crate::{Error, Holder, Hub, Result};
 use catalog::{Acquired, Catalog, Lease, LeaseHolder, LeaseMode, LeaseRequest, Owner, OwnerState, Resource};
-use jiff::Timestamp;
 use model::{BackupId, ContextId, Repository, VmName};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -212,7 +211,7 @@ impl Hub {
                 Acquired::Yes(lease) => return Ok(self.inner.leases.hold(lease)),
                 Acquired::Held(holders) => holders,
             };
-            let now = Timestamp::now();
+            let now = self.catalog().now();
             if let Some(alive) = holders.iter().find(|holder| holder.state(now) != OwnerState::Dead) {
                 return Err(locked(&purpose.what, alive));
             }

@@ -24,6 +24,11 @@
 //! Recovery runs when a hub is opened (one query when there is nothing to do) and, for one VM, when a job
 //! takes that VM's lease.
 //!
+//! Several hubs, on several machines, may share one catalog on a server and the repositories it names; each is a
+//! process like any other here. A job belongs to the process that accepted it, which holds its lease from
+//! before its row exists; so nobody else runs it, and whoever finds its row without a living lease puts
+//! right what it left.
+//!
 //! # Who may do what at once
 //! `vm:{context}` is held exclusively by what changes a VM's points: backup, delete, merge. `point:{id}` is
 //! shared by what reads a point: restore, verify, a restore session. A point is only taken away while nobody holds its lease;
@@ -75,6 +80,7 @@ mod vms;
 mod watch;
 
 pub use browse::{OpenFile, Page, Session};
+pub use catalog::{Location as CatalogLocation, LocationError};
 pub use config::{HubConfig, Notice};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
 pub use mounts::MAX_SESSIONS;
@@ -111,7 +117,7 @@ impl Hub {
     pub async fn open(config: HubConfig) -> Result<Hub> {
         files::allow_many();
         make_private(&config.state_dir)?;
-        let catalog = Catalog::open(&config.catalog_path()).await?;
+        let catalog = Catalog::open_at(&config.catalog_location()).await?;
         let leases = LeaseKeeper::new(catalog.clone());
         let mounts = mounts::Registry::new(catalog.clone());
         let hub = Hub {
@@ -136,12 +142,14 @@ impl Hub {
     /// # Errors
     /// Where there is no catalog yet, or it can't be used.
     pub async fn look(config: HubConfig) -> Result<Hub> {
-        let path = config.catalog_path();
-        if !path.is_file() {
+        let location = config.catalog_location();
+        if let Some(path) = location.file()
+            && !path.is_file()
+        {
             let reason = format!("there is no catalog at {}", path.display());
             return Err(Error::Catalog { reason, fault: CatalogFault::Other });
         }
-        let catalog = Catalog::open(&path).await?;
+        let catalog = Catalog::open_at(&location).await?;
         let leases = LeaseKeeper::new(catalog.clone());
         let mounts = mounts::Registry::new(catalog.clone());
         Ok(Hub {

@@ -50,7 +50,7 @@ impl Hub {
             done.notes.iter().for_each(|note| self.config().tell(note));
             return Ok(done);
         }
-        let now = Timestamp::now();
+        let now = self.catalog().now();
         for dead in leases.iter().filter(|holder| holder.state(now) == OwnerState::Dead) {
             match self.bury(dead).await {
                 Ok(buried) => done.notes.extend(buried.notes),

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod faults;
 pub mod granules;
 pub mod image;
+pub mod mariadb;
 pub mod mem;
 pub mod proc;
 mod program;

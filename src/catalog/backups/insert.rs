@@ -2,8 +2,10 @@
 
 use super::row::{fields, insert_disks, insert_tags};
 use super::update::write_back;
-use crate::engine::{Builder, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{Value, inserts, text};
+use crate::statement::Statement;
 use crate::{Catalog, Error, Result, chains, repositories};
 use model::{Backup, ContextId, Repository, RepositoryId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -42,22 +44,23 @@ impl Catalog {
     /// [`Error::AlreadyExists`] where its id is taken (try the next stamp); [`Error::NotFound`] for the
     /// repository; [`Error::Value`].
     pub async fn insert_backup(&self, backup: &Backup, request: Option<&str>) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let mut known = BTreeMap::new();
-        let repository = repository(&mut session, &mut known, &backup.repository_id).await?;
-        let mut row = new_row(backup, repository)?;
-        row.push(("request", Value::MaybeText(request.map(str::to_owned))));
-        for mut statement in inserts("backup_jobs", vec![row]) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(Error::AlreadyExists { what: "backup", id: backup.id.to_string() });
+        transaction!(self.engine.write(), |session| {
+            let mut known = BTreeMap::new();
+            let repository = repository(session, &mut known, &backup.repository_id).await?;
+            let mut row = new_row(backup, repository)?;
+            row.push(("request", Value::MaybeText(request.map(str::to_owned))));
+            for statement in inserts("backup_jobs", vec![row]) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(Error::AlreadyExists { what: "backup", id: backup.id.to_string() });
+                }
             }
-        }
-        insert_disks(&mut session, &[backup]).await?;
-        insert_tags(&mut session, &[backup]).await?;
-        if backup.is_point() {
-            chains::recompute(&mut session, &backup.vm_context_id).await?;
-        }
-        session.commit().await
+            insert_disks(session, &[backup]).await?;
+            insert_tags(session, &[backup]).await?;
+            if backup.is_point() {
+                chains::recompute(session, &backup.vm_context_id).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Records many backups: what `repo scan` found. They go in by portions, each of them one transaction, so
@@ -83,49 +86,45 @@ impl Catalog {
 
     async fn import_portion(&self, backups: &[Backup], existing: Existing) -> Result<Imported> {
         let mut done = Imported::default();
-        let mut session = self.engine.write().await?;
-        let mut repositories = BTreeMap::new();
-        let mut contexts: BTreeSet<ContextId> = BTreeSet::new();
-        let known = known_ids(&mut session, backups).await?;
-        let mut rows = Vec::with_capacity(backups.len());
-        let mut new = Vec::with_capacity(backups.len());
-        for backup in backups {
-            if !known.contains(backup.id.as_str()) {
-                let repository = repository(&mut session, &mut repositories, &backup.repository_id).await?;
-                rows.push(new_row(backup, repository)?);
-                new.push(backup);
-                contexts.insert(backup.vm_context_id.clone());
-            } else if existing == Existing::Replace && replace(&mut session, backup, &mut contexts).await? {
-                done.replaced += 1;
-            } else {
-                done.kept += 1;
+        transaction!(self.engine.write(), |session| {
+            let mut repositories = BTreeMap::new();
+            let mut contexts: BTreeSet<ContextId> = BTreeSet::new();
+            let known = known_ids(session, backups).await?;
+            let mut rows = Vec::with_capacity(backups.len());
+            let mut new = Vec::with_capacity(backups.len());
+            for backup in backups {
+                if !known.contains(backup.id.as_str()) {
+                    let repository = repository(session, &mut repositories, &backup.repository_id).await?;
+                    rows.push(new_row(backup, repository)?);
+                    new.push(backup);
+                    contexts.insert(backup.vm_context_id.clone());
+                } else if existing == Existing::Replace && replace(session, backup, &mut contexts).await? {
+                    done.replaced += 1;
+                } else {
+                    done.kept += 1;
+                }
             }
-        }
-        done.inserted = new.len() as u64;
-        for mut statement in inserts("backup_jobs", rows) {
-            if session.insert_new(statement.build()).await? == 0 {
-                return Err(Error::AlreadyExists { what: "backup", id: "given twice".to_owned() });
+            done.inserted = new.len() as u64;
+            for statement in inserts("backup_jobs", rows) {
+                if session.insert_new(statement).await? == 0 {
+                    return Err(Error::AlreadyExists { what: "backup", id: "given twice".to_owned() });
+                }
             }
-        }
-        insert_disks(&mut session, &new).await?;
-        insert_tags(&mut session, &new).await?;
-        for context in &contexts {
-            chains::recompute(&mut session, context).await?;
-        }
-        session.commit().await?;
-        Ok(done)
+            insert_disks(session, &new).await?;
+            insert_tags(session, &new).await?;
+            for context in &contexts {
+                chains::recompute(session, context).await?;
+            }
+            Ok(done)
+        })
     }
 }
 
 /// Which of these backups the catalog has.
 async fn known_ids(session: &mut Session, backups: &[Backup]) -> Result<HashSet<String>> {
-    let mut query = Builder::new("SELECT id FROM backup_jobs WHERE id IN (");
-    let mut list = query.separated(", ");
-    for backup in backups {
-        list.push_bind(backup.id.to_string());
-    }
-    query.push(")");
-    session.all(query.build()).await?.iter().map(|row| row.text("id")).collect()
+    let mut query = Statement::new("SELECT id FROM backup_jobs WHERE id IN (");
+    query.push_list(backups.iter().map(|backup| backup.id.to_string())).push(")");
+    session.all(query).await?.iter().map(|row| row.text("id")).collect()
 }
 
 /// Takes the imported record; false where it is what the catalog has.

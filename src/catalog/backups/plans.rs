@@ -4,7 +4,7 @@
 //! indexes only and an empty catalog shows them.
 
 use super::query::{self, BackupFilter, TagFilter, counting, listing};
-use crate::engine::Builder;
+use crate::statement::Statement;
 use crate::{Catalog, jobs, repositories};
 use model::{BackupType, ContextId, RepositoryId, Status, VmName};
 
@@ -66,13 +66,13 @@ async fn lists_walk_the_index_of_what_is_asked_for() {
         ("idx_status (status=?)", query::UNFINISHED),
         ("idx_jobs_status (status=?)", jobs::UNFINISHED),
     ] {
-        let plan = plan(&catalog, Builder::new(sql)).await;
+        let plan = plan(&catalog, Statement::new(sql)).await;
         assert!(plan.iter().any(|step| step.contains(index)), "{index}: {plan:?}");
     }
 }
 
-async fn plan(catalog: &Catalog, statement: Builder) -> Vec<String> {
-    let mut explain = Builder::new(format!("EXPLAIN QUERY PLAN {}", statement.sql().as_str()));
-    let mut session = catalog.engine.read().await.unwrap();
-    session.all(explain.build()).await.unwrap().iter().map(|row| row.text("detail").unwrap()).collect()
+async fn plan(catalog: &Catalog, statement: Statement) -> Vec<String> {
+    let explain = Statement::new(format!("EXPLAIN QUERY PLAN {}", statement.text()));
+    let mut session = catalog.engine.read().begin().await.unwrap();
+    session.all(explain).await.unwrap().iter().map(|row| row.text("detail").unwrap()).collect()
 }

@@ -1,11 +1,12 @@
 //! Reports of the process that runs a job, and requests to it.
 
 use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{number, stamp};
+use crate::statement::Statement;
 use crate::{CancelRequest, Catalog, Error, Result, jobs};
 use jiff::Timestamp;
 use model::{BackupId, DiskIndex, Phase, Status};
-use sqlx::AssertSqlSafe;
 
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +67,15 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn record_progress(&self, id: &BackupId, progress: &Progress) -> Result<Heard> {
-        let mut session = self.engine.write_light().await?;
-        let (heard, taken) = report(&mut session, "backup_jobs", "backup", id.as_str(), progress).await?;
-        if taken {
-            for disk in &progress.disks {
-                report_disk(&mut session, id, disk).await?;
+        transaction!(self.engine.write_light(), |session| {
+            let (heard, taken) = report(session, "backup_jobs", "backup", id.as_str(), progress).await?;
+            if taken {
+                for disk in &progress.disks {
+                    report_disk(session, id, disk).await?;
+                }
             }
-        }
-        session.commit().await?;
-        Ok(heard)
+            Ok(heard)
+        })
     }
 
     /// Asks a backup to stop.
@@ -82,10 +83,10 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn request_cancel(&self, id: &BackupId) -> Result<CancelRequest> {
-        let mut session = self.engine.write().await?;
-        let answer = jobs::cancel(&mut session, "backup_jobs", "backup", id.as_str()).await?;
-        session.commit().await?;
-        Ok(answer)
+        transaction!(self.engine.write(), |session| {
+            let answer = jobs::cancel(session, "backup_jobs", "backup", id.as_str()).await?;
+            Ok(answer)
+        })
     }
 }
 
@@ -116,7 +117,7 @@ pub(crate) async fn report(
          WHERE id = ? AND status IN ('pending', 'running', 'stalled') \
          AND (last_telemetry_at IS NULL OR last_telemetry_at <= ?)"
     );
-    let query = sqlx::query(AssertSqlSafe(sql))
+    let query = Statement::new(sql)
         .bind(p0)
         .bind(p1)
         .bind(p2)
@@ -137,7 +138,7 @@ pub(crate) async fn report(
         .bind(at.as_str());
     let taken = session.execute(query).await? > 0;
     let query = format!("SELECT status, cancel_requested FROM {table} WHERE id = ?");
-    match session.optional(sqlx::query(AssertSqlSafe(query)).bind(id)).await? {
+    match session.optional(Statement::new(query).bind(id)).await? {
         Some(row) => {
             let heard =
                 Heard { status: row.parse("status")?, cancel_requested: row.flag("cancel_requested")? };
@@ -157,7 +158,7 @@ async fn report_disk(session: &mut Session, id: &BackupId, disk: &DiskProgress) 
     let transferred = number("bytes_transferred", disk.bytes_transferred)?;
     let processed = number("bytes_processed", disk.bytes_processed)?;
     let percent = percent(disk.bytes_processed, disk.capacity_bytes);
-    let query = sqlx::query(sql)
+    let query = Statement::new(sql)
         .bind(transferred)
         .bind(transferred)
         .bind(processed)

@@ -1,8 +1,10 @@
 //! Looking backups up. Every list is driven by an index (`plans` looks at them).
 
 use super::row::read_all;
-use crate::engine::{Builder, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{number, stamp};
+use crate::statement::Statement;
 use crate::{Catalog, Page, Result};
 use jiff::Timestamp;
 use model::{Backup, BackupId, BackupType, ContextId, RepositoryId, Status, VmName};
@@ -80,8 +82,7 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backup(&self, id: &BackupId) -> Result<Option<Backup>> {
-        let mut session = self.engine.read().await?;
-        one(&mut session, id).await
+        transaction!(self.engine.read(), |session| one(session, id).await)
     }
 
     /// What the catalog holds of that backup beside its record; `None` where it has no row.
@@ -89,19 +90,20 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backup_state(&self, id: &BackupId) -> Result<Option<BackupState>> {
-        let mut session = self.engine.read().await?;
-        let query = "SELECT status, generation, cancel_requested, (SELECT COUNT(*) FROM leases l \
-                     WHERE l.id = b.deleting_lease_id) AS deleting FROM backup_jobs b WHERE b.id = ?";
-        let row = session.optional(sqlx::query(query).bind(id.as_str())).await?;
-        row.map(|row| {
-            Ok(BackupState {
-                status: row.parse("status")?,
-                generation: row.int("generation")?,
-                cancel_requested: row.flag("cancel_requested")?,
-                deleting: row.flag("deleting")?,
+        transaction!(self.engine.read(), |session| {
+            let query = "SELECT status, generation, cancel_requested, (SELECT COUNT(*) FROM leases l \
+                         WHERE l.id = b.deleting_lease_id) AS deleting FROM backup_jobs b WHERE b.id = ?";
+            let row = session.optional(Statement::new(query).bind(id.as_str())).await?;
+            row.map(|row| {
+                Ok(BackupState {
+                    status: row.parse("status")?,
+                    generation: row.int("generation")?,
+                    cancel_requested: row.flag("cancel_requested")?,
+                    deleting: row.flag("deleting")?,
+                })
             })
+            .transpose()
         })
-        .transpose()
     }
 
     /// The request that a backup came from, as it was given to [`insert_backup`](Catalog::insert_backup).
@@ -109,12 +111,13 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backup_request(&self, id: &BackupId) -> Result<Option<String>> {
-        let mut session = self.engine.read().await?;
-        let query = sqlx::query("SELECT request FROM backup_jobs WHERE id = ?").bind(id.as_str());
-        match session.optional(query).await? {
-            Some(row) => row.maybe_text("request"),
-            None => Ok(None),
-        }
+        transaction!(self.engine.read(), |session| {
+            let query = Statement::new("SELECT request FROM backup_jobs WHERE id = ?").bind(id.as_str());
+            match session.optional(query).await? {
+                Some(row) => row.maybe_text("request"),
+                None => Ok(None),
+            }
+        })
     }
 
     /// Backups, newest first, and how many match in all.
@@ -122,16 +125,17 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backups(&self, filter: &BackupFilter) -> Result<Page<Backup>> {
-        let mut session = self.engine.read().await?;
-        let rows = session.all(listing(filter)?.build()).await?;
-        let items = read_all(&mut session, &rows).await?;
-        let seen = items.len() as u64;
-        let last_page = seen < u64::from(filter.limit) && (seen > 0 || filter.offset == 0);
-        let total = match last_page {
-            true => filter.offset + seen,
-            false => session.number(counting(filter)?.build()).await?,
-        };
-        Ok(Page { items, total })
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(listing(filter)?).await?;
+            let items = read_all(session, &rows).await?;
+            let seen = items.len() as u64;
+            let last_page = seen < u64::from(filter.limit) && (seen > 0 || filter.offset == 0);
+            let total = match last_page {
+                true => filter.offset + seen,
+                false => session.number(counting(filter)?).await?,
+            };
+            Ok(Page { items, total })
+        })
     }
 
     /// How many backups match; `limit` and `offset` do not count.
@@ -139,8 +143,7 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn count_backups(&self, filter: &BackupFilter) -> Result<u64> {
-        let mut session = self.engine.read().await?;
-        session.number(counting(filter)?.build()).await
+        transaction!(self.engine.read(), |session| session.number(counting(filter)?).await)
     }
 
     /// The restore points (completed) of a VM, in one repository or all, oldest first: what a chain graph is
@@ -159,12 +162,13 @@ impl Catalog {
             status: Some(Status::Completed),
             ..BackupFilter::default()
         };
-        let mut query = Builder::new("SELECT * FROM backup_jobs b");
+        let mut query = Statement::new("SELECT * FROM backup_jobs b");
         conditions(&mut query, &filter)?;
         query.push(" ORDER BY created_at, id");
-        let mut session = self.engine.read().await?;
-        let rows = session.all(query.build()).await?;
-        read_all(&mut session, &rows).await
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(query.clone()).await?;
+            read_all(session, &rows).await
+        })
     }
 
     /// Backups whose id begins so, in any state, at most `limit`, in descending order of their ids: of one VM
@@ -173,15 +177,16 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backups_with_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Backup>> {
-        let mut query = Builder::new("SELECT * FROM backup_jobs WHERE id >= ");
+        let mut query = Statement::new("SELECT * FROM backup_jobs WHERE id >= ");
         query.push_bind(prefix.to_owned());
         if let Some(end) = after_prefix(prefix) {
             query.push(" AND id < ").push_bind(end);
         }
         query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-        let mut session = self.engine.read().await?;
-        let rows = session.all(query.build()).await?;
-        read_all(&mut session, &rows).await
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(query.clone()).await?;
+            read_all(session, &rows).await
+        })
     }
 
     /// The newest restore point, or with `back` the one so many before it, of a VM or of all, among those made
@@ -205,9 +210,10 @@ impl Catalog {
             offset: u64::from(back),
             ..BackupFilter::default()
         };
-        let mut session = self.engine.read().await?;
-        let rows = session.all(listing(&filter)?.build()).await?;
-        Ok(read_all(&mut session, &rows).await?.into_iter().next())
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(listing(&filter)?).await?;
+            Ok(read_all(session, &rows).await?.into_iter().next())
+        })
     }
 
     /// The backups that have not ended, oldest first.
@@ -215,29 +221,30 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn unfinished_backups(&self) -> Result<Vec<Backup>> {
-        let mut session = self.engine.read().await?;
-        let rows = session.all(sqlx::query(UNFINISHED)).await?;
-        read_all(&mut session, &rows).await
+        transaction!(self.engine.read(), |session| {
+            let rows = session.all(Statement::new(UNFINISHED)).await?;
+            read_all(session, &rows).await
+        })
     }
 }
 
 /// One backup, within a transaction.
 pub(super) async fn one(session: &mut Session, id: &BackupId) -> Result<Option<Backup>> {
-    let query = sqlx::query("SELECT * FROM backup_jobs WHERE id = ?").bind(id.as_str());
+    let query = Statement::new("SELECT * FROM backup_jobs WHERE id = ?").bind(id.as_str());
     let rows = session.all(query).await?;
     Ok(read_all(session, &rows).await?.into_iter().next())
 }
 
-pub(crate) fn listing(filter: &BackupFilter) -> Result<Builder> {
-    let mut query = Builder::new("SELECT * FROM backup_jobs b");
+pub(crate) fn listing(filter: &BackupFilter) -> Result<Statement> {
+    let mut query = Statement::new("SELECT * FROM backup_jobs b");
     conditions(&mut query, filter)?;
     query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
     query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
     Ok(query)
 }
 
-pub(crate) fn counting(filter: &BackupFilter) -> Result<Builder> {
-    let mut query = Builder::new("SELECT COUNT(*) AS n FROM backup_jobs b");
+pub(crate) fn counting(filter: &BackupFilter) -> Result<Statement> {
+    let mut query = Statement::new("SELECT COUNT(*) AS n FROM backup_jobs b");
     conditions(&mut query, filter)?;
     Ok(query)
 }
@@ -245,7 +252,7 @@ pub(crate) fn counting(filter: &BackupFilter) -> Result<Builder> {
 /// Of several equalities only the first may use an index. The others are written so that they can't: with one
 /// of them a planner that knows nothing of the values would as soon walk all completed backups as those of
 /// the one VM that was asked for.
-fn conditions(query: &mut Builder, filter: &BackupFilter) -> Result<()> {
+fn conditions(query: &mut Statement, filter: &BackupFilter) -> Result<()> {
     let equal = [
         ("b.vm_context_id", filter.vm_context_id.as_ref().map(|context| context.to_string())),
         ("b.vm_name", filter.vm_name.as_ref().map(|vm| vm.to_string())),

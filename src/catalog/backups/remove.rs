@@ -6,8 +6,10 @@
 
 use super::not_found;
 use crate::engine::Session;
+use crate::engine::transaction;
 use crate::leases::{Lease, LeaseHolder, holders};
 use crate::resource::Resource;
+use crate::statement::Statement;
 use crate::{Catalog, Error, Result};
 use model::{BackupId, ContextId};
 use std::collections::BTreeSet;
@@ -27,41 +29,42 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`] for a point; [`Error::LeaseLost`].
     pub async fn mark_deleting(&self, lease: &Lease, points: &[BackupId]) -> Result<Marked> {
-        let mut session = self.engine.write().await?;
-        let held = sqlx::query("SELECT id FROM leases WHERE id = ?").bind(lease.id.as_str());
-        if session.optional(held).await?.is_none() {
-            return Err(Error::LeaseLost { resource: lease.resource.to_string() });
-        }
-        let mut in_use = Vec::new();
-        for id in points {
-            let resource = Resource::Point(id.clone()).to_string();
-            // In one statement, so that no reader comes between the look and the mark.
-            let mark = "UPDATE backup_jobs SET deleting_lease_id = ? WHERE id = ? \
-                        AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.resource = ?) \
-                        AND (deleting_lease_id IS NULL OR deleting_lease_id = ? OR NOT EXISTS \
-                        (SELECT 1 FROM leases d WHERE d.id = backup_jobs.deleting_lease_id))";
-            let mark = sqlx::query(mark)
-                .bind(lease.id.as_str())
-                .bind(id.as_str())
-                .bind(resource.as_str())
-                .bind(lease.id.as_str());
-            if session.execute(mark).await? > 0 {
-                continue;
+        transaction!(self.engine.write(), |session| {
+            let held = Statement::new("SELECT id FROM leases WHERE id = ?").bind(lease.id.as_str());
+            if session.optional(held).await?.is_none() {
+                return Err(Error::LeaseLost { resource: lease.resource.to_string() });
             }
-            let row = sqlx::query("SELECT id FROM backup_jobs WHERE id = ?").bind(id.as_str());
-            if session.optional(row).await?.is_none() {
-                return Err(not_found(id));
+            let mut in_use = Vec::new();
+            for id in points {
+                let resource = Resource::Point(id.clone()).to_string();
+                // In one statement, so that no reader comes between the look and the mark.
+                let mark = "UPDATE backup_jobs SET deleting_lease_id = ? WHERE id = ? \
+                            AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.resource = ?) \
+                            AND (deleting_lease_id IS NULL OR deleting_lease_id = ? OR NOT EXISTS \
+                            (SELECT 1 FROM leases d WHERE d.id = backup_jobs.deleting_lease_id))";
+                let mark = Statement::new(mark)
+                    .bind(lease.id.as_str())
+                    .bind(id.as_str())
+                    .bind(resource.as_str())
+                    .bind(lease.id.as_str());
+                if session.execute(mark).await? > 0 {
+                    continue;
+                }
+                let row = Statement::new("SELECT id FROM backup_jobs WHERE id = ?").bind(id.as_str());
+                if session.optional(row).await?.is_none() {
+                    return Err(not_found(id));
+                }
+                let against = "SELECT * FROM leases WHERE resource = ? OR id = \
+                               (SELECT deleting_lease_id FROM backup_jobs WHERE id = ?) ORDER BY acquired_at, id";
+                let against = Statement::new(against).bind(resource.as_str()).bind(id.as_str());
+                in_use.extend(holders(session, against).await?);
             }
-            let against = "SELECT * FROM leases WHERE resource = ? OR id = \
-                           (SELECT deleting_lease_id FROM backup_jobs WHERE id = ?) ORDER BY acquired_at, id";
-            let against = sqlx::query(against).bind(resource.as_str()).bind(id.as_str());
-            in_use.extend(holders(&mut session, against).await?);
-        }
-        if !in_use.is_empty() {
-            return Ok(Marked::InUse(in_use));
-        }
-        session.commit().await?;
-        Ok(Marked::Yes)
+            if !in_use.is_empty() {
+                session.roll_back();
+                return Ok(Marked::InUse(in_use));
+            }
+            Ok(Marked::Yes)
+        })
     }
 
     /// Takes marks back that were made under this lease.
@@ -69,13 +72,14 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn unmark_deleting(&self, lease: &Lease, points: &[BackupId]) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        for id in points {
-            let clear =
-                "UPDATE backup_jobs SET deleting_lease_id = NULL WHERE id = ? AND deleting_lease_id = ?";
-            session.execute(sqlx::query(clear).bind(id.as_str()).bind(lease.id.as_str())).await?;
-        }
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            for id in points {
+                let clear =
+                    "UPDATE backup_jobs SET deleting_lease_id = NULL WHERE id = ? AND deleting_lease_id = ?";
+                session.execute(Statement::new(clear).bind(id.as_str()).bind(lease.id.as_str())).await?;
+            }
+            Ok(())
+        })
     }
 
     /// Forgets backups, all at once; returns how many there were. No file is touched.
@@ -83,26 +87,26 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn delete_backups(&self, ids: &[BackupId]) -> Result<u64> {
-        let mut session = self.engine.write().await?;
-        let mut contexts = BTreeSet::new();
-        let mut gone = 0;
-        for id in ids {
-            if let Some(context) = delete(&mut session, id).await? {
-                contexts.insert(context);
-                gone += 1;
+        transaction!(self.engine.write(), |session| {
+            let mut contexts = BTreeSet::new();
+            let mut gone = 0;
+            for id in ids {
+                if let Some(context) = delete(session, id).await? {
+                    contexts.insert(context);
+                    gone += 1;
+                }
             }
-        }
-        for context in &contexts {
-            crate::chains::recompute(&mut session, context).await?;
-        }
-        session.commit().await?;
-        Ok(gone)
+            for context in &contexts {
+                crate::chains::recompute(session, context).await?;
+            }
+            Ok(gone)
+        })
     }
 }
 
 /// Deletes the rows of one backup; returns its VM, `None` where there was none.
 pub(super) async fn delete(session: &mut Session, id: &BackupId) -> Result<Option<ContextId>> {
-    let query = sqlx::query("SELECT vm_context_id FROM backup_jobs WHERE id = ?").bind(id.as_str());
+    let query = Statement::new("SELECT vm_context_id FROM backup_jobs WHERE id = ?").bind(id.as_str());
     let Some(row) = session.optional(query).await? else { return Ok(None) };
     let context = row.parse("vm_context_id")?;
     for delete in [
@@ -111,7 +115,7 @@ pub(super) async fn delete(session: &mut Session, id: &BackupId) -> Result<Optio
         "DELETE FROM job_log WHERE job_id = ?",
         "DELETE FROM backup_jobs WHERE id = ?",
     ] {
-        session.execute(sqlx::query(delete).bind(id.as_str())).await?;
+        session.execute(Statement::new(delete).bind(id.as_str())).await?;
     }
     Ok(Some(context))
 }

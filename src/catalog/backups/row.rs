@@ -1,9 +1,10 @@
 //! `model::Backup` as rows, and back.
 
-use crate::engine::{Builder, Session};
+use crate::engine::Session;
 use crate::fields::{
     Fields, Row, Value, flag, gigabytes, inserts, int, maybe_int, maybe_text, maybe_time, text, time,
 };
+use crate::statement::Statement;
 use crate::{Error, Result};
 use model::{Backup, BackupDisk, BackupId, DiskIndex, Verification};
 use std::collections::{BTreeMap, HashMap};
@@ -91,8 +92,8 @@ fn disk_fields(id: &BackupId, disk: &BackupDisk) -> Result<Fields> {
 pub(super) async fn insert_disks(session: &mut Session, backups: &[&Backup]) -> Result<()> {
     let disks = backups.iter().flat_map(|backup| backup.disks.iter().map(|disk| (&backup.id, disk)));
     let rows = disks.map(|(id, disk)| disk_fields(id, disk)).collect::<Result<Vec<_>>>()?;
-    for mut statement in inserts("backup_disks", rows) {
-        if session.insert_new(statement.build()).await? == 0 {
+    for statement in inserts("backup_disks", rows) {
+        if session.insert_new(statement).await? == 0 {
             return Err(Error::Value { field: "disk_index", reason: "two disks have the same".to_owned() });
         }
     }
@@ -110,8 +111,8 @@ pub(super) async fn insert_tags(session: &mut Session, backups: &[&Backup]) -> R
             ]
         })
     });
-    for mut statement in inserts("backup_tags", tags.collect()) {
-        session.execute(statement.build()).await?;
+    for statement in inserts("backup_tags", tags.collect()) {
+        session.execute(statement).await?;
     }
     Ok(())
 }
@@ -127,12 +128,12 @@ pub(super) async fn read_all(session: &mut Session, rows: &[Row]) -> Result<Vec<
     for ids in ids.chunks(IDS_PER_QUERY) {
         let mut query = of_ids("SELECT * FROM backup_disks", ids);
         query.push(" ORDER BY backup_job_id, disk_index");
-        for row in session.all(query.build()).await? {
+        for row in session.all(query).await? {
             if let Some(backup) = owner(&positions, &mut backups, &row)? {
                 backup.disks.push(read_disk(&row)?);
             }
         }
-        for row in session.all(of_ids("SELECT * FROM backup_tags", ids).build()).await? {
+        for row in session.all(of_ids("SELECT * FROM backup_tags", ids)).await? {
             if let Some(backup) = owner(&positions, &mut backups, &row)? {
                 backup.tags.insert(row.text("tag_key")?, row.text("tag_value")?);
             }
@@ -150,13 +151,9 @@ fn owner<'a>(
     Ok(positions.get(&id).and_then(|position| backups.get_mut(*position)))
 }
 
-fn of_ids(select: &str, ids: &[String]) -> Builder {
-    let mut query = Builder::new(format!("{select} WHERE backup_job_id IN ("));
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.clone());
-    }
-    query.push(")");
+fn of_ids(select: &str, ids: &[String]) -> Statement {
+    let mut query = Statement::new(format!("{select} WHERE backup_job_id IN ("));
+    query.push_list(ids.iter().map(String::as_str)).push(")");
     query
 }
 

@@ -4,11 +4,12 @@ use super::insert::repository;
 use super::not_found;
 use super::query::one;
 use super::row::{fields, insert_disks, insert_tags};
-use crate::engine::{LOCK_ROWS, Session};
+use crate::engine::Session;
+use crate::engine::transaction;
 use crate::fields::{text, update};
+use crate::statement::Statement;
 use crate::{Catalog, Result, chains};
 use model::{Backup, BackupDisk, BackupId, ContextId};
-use sqlx::AssertSqlSafe;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Catalog {
@@ -22,25 +23,26 @@ impl Catalog {
     }
 
     /// Reads a record, changes it and writes it back, with nothing of others in between. Returns the record as
-    /// it is now, and what `change` returned. `change` must leave the id as it is.
+    /// it is now, and what `change` returned. `change` must leave the id as it is; it may be called again, on the record
+    /// as it is by then, where the database asks for another attempt.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Value`](crate::Error::Value).
-    pub async fn modify_backup<T, F>(&self, id: &BackupId, change: F) -> Result<(Backup, T)>
+    pub async fn modify_backup<T, F>(&self, id: &BackupId, mut change: F) -> Result<(Backup, T)>
     where
-        F: FnOnce(&mut Backup) -> T + Send,
+        F: FnMut(&mut Backup) -> T + Send,
         T: Send,
     {
-        let mut session = self.engine.write().await?;
-        let old = lock(&mut session, id).await?;
-        let mut new = old.clone();
-        let answer = change(&mut new);
-        new.id = old.id.clone();
-        for context in write_back(&mut session, &old, &new).await? {
-            chains::recompute(&mut session, &context).await?;
-        }
-        session.commit().await?;
-        Ok((new, answer))
+        transaction!(self.engine.write(), |session| {
+            let old = lock(session, id).await?;
+            let mut new = old.clone();
+            let answer = change(&mut new);
+            new.id = old.id.clone();
+            for context in write_back(session, &old, &new).await? {
+                chains::recompute(session, &context).await?;
+            }
+            Ok((new, answer))
+        })
     }
 
     /// Replaces some records and forgets others, all at once: what a merge or a deletion has done to the files.
@@ -48,26 +50,27 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) for one to be replaced (one to be forgotten may be gone).
     pub async fn replace_backups(&self, changed: &[Backup], removed: &[BackupId]) -> Result<()> {
-        let mut session = self.engine.write().await?;
-        let mut contexts = BTreeSet::new();
-        for backup in changed {
-            let old = lock(&mut session, &backup.id).await?;
-            contexts.extend(write_back(&mut session, &old, backup).await?);
-        }
-        for id in removed {
-            contexts.extend(super::remove::delete(&mut session, id).await?);
-        }
-        for context in &contexts {
-            chains::recompute(&mut session, context).await?;
-        }
-        session.commit().await
+        transaction!(self.engine.write(), |session| {
+            let mut contexts = BTreeSet::new();
+            for backup in changed {
+                let old = lock(session, &backup.id).await?;
+                contexts.extend(write_back(session, &old, backup).await?);
+            }
+            for id in removed {
+                contexts.extend(super::remove::delete(session, id).await?);
+            }
+            for context in &contexts {
+                chains::recompute(session, context).await?;
+            }
+            Ok(())
+        })
     }
 }
 
 /// Reads a record that this transaction is going to change.
 async fn lock(session: &mut Session, id: &BackupId) -> Result<Backup> {
-    let query = format!("SELECT id FROM backup_jobs WHERE id = ?{LOCK_ROWS}");
-    session.optional(sqlx::query(AssertSqlSafe(query)).bind(id.as_str())).await?;
+    let query = Statement::new("SELECT id FROM backup_jobs WHERE id = ?").bind(id.as_str()).for_change();
+    session.optional(query).await?;
     one(session, id).await?.ok_or_else(|| not_found(id))
 }
 
@@ -85,18 +88,18 @@ pub(super) async fn write_back(session: &mut Session, old: &Backup, new: &Backup
         row.push(("repository_type", text(repository.kind.as_str())));
         row.push(("repository_path", text(repository.path.as_str())));
     }
-    session.execute(update("backup_jobs", row, "id", id).build()).await?;
+    session.execute(update("backup_jobs", row, "id", id)).await?;
     if old.disks != new.disks {
-        session.execute(sqlx::query("DELETE FROM backup_disks WHERE backup_job_id = ?").bind(id)).await?;
+        session.execute(Statement::new("DELETE FROM backup_disks WHERE backup_job_id = ?").bind(id)).await?;
         insert_disks(session, &[new]).await?;
     }
     if old.tags != new.tags {
-        session.execute(sqlx::query("DELETE FROM backup_tags WHERE backup_job_id = ?").bind(id)).await?;
+        session.execute(Statement::new("DELETE FROM backup_tags WHERE backup_job_id = ?").bind(id)).await?;
         insert_tags(session, &[new]).await?;
     }
     let moved = old.repository_id != new.repository_id || files(old) != files(new);
     if moved {
-        let grow = sqlx::query("UPDATE backup_jobs SET generation = generation + 1 WHERE id = ?").bind(id);
+        let grow = Statement::new("UPDATE backup_jobs SET generation = generation + 1 WHERE id = ?").bind(id);
         session.execute(grow).await?;
     }
     let counts = old.is_point() || new.is_point();

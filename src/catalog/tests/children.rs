@@ -4,10 +4,9 @@
 //! line on its standard input, so nobody waits by the clock.
 
 use crate::samples::{context, pending, point, request, second};
-use catalog::{Acquired, Catalog, DiskProgress, LeaseMode, Owner, Progress, Resource};
+use catalog::{Acquired, Catalog, DiskProgress, LeaseMode, Location, Owner, Progress, Resource};
 use model::{DiskIndex, Phase, Status};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const ROLE: &str = "SENDENSE_TEST_ROLE";
@@ -21,21 +20,21 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(role: &str, catalog: &Path) -> Process {
+    pub fn start(role: &str, catalog: &Location) -> Process {
         Process::spawn(Command::new(std::env::current_exe().unwrap()), role, catalog)
     }
 
     /// As another user, who owns nothing here.
-    pub fn start_as_nobody(role: &str, catalog: &Path) -> Process {
+    pub fn start_as_nobody(role: &str, catalog: &Location) -> Process {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
         command.arg(std::env::current_exe().unwrap());
         Process::spawn(command, role, catalog)
     }
 
-    fn spawn(mut command: Command, role: &str, catalog: &Path) -> Process {
+    fn spawn(mut command: Command, role: &str, catalog: &Location) -> Process {
         command.args(["--ignored", "--exact", "children::play_a_role", "--nocapture"]);
-        command.env(ROLE, role).env(CATALOG, catalog);
+        command.env(ROLE, role).env(CATALOG, catalog.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -108,12 +107,13 @@ async fn play_a_role() {
     let (Ok(role), Ok(path)) = (std::env::var(ROLE), std::env::var(CATALOG)) else {
         panic!("set {ROLE} and {CATALOG}");
     };
-    let path = Path::new(&path);
+    let path: Location = path.parse().unwrap();
+    let path = &path;
     match role.as_str() {
         "open" => {
             say("ready");
             told_to_go();
-            match Catalog::open(path).await {
+            match Catalog::open_at(path).await {
                 Ok(catalog) => say(&format!("opened, new: {}", catalog.created())),
                 Err(error) => say(&format!("error: {error}")),
             }
@@ -123,7 +123,7 @@ async fn play_a_role() {
         "hold a point" => hold_a_point(path).await,
         "insert" => insert(path).await,
         "report" => report(path).await,
-        "list" => match Catalog::open(path).await {
+        "list" => match Catalog::open_at(path).await {
             Ok(catalog) => {
                 let page = catalog.backups(&Default::default()).await.unwrap();
                 let change = catalog.insert_backup(&pending("pg", 9_999), None).await.unwrap_err();
@@ -136,8 +136,8 @@ async fn play_a_role() {
 }
 
 /// Asks for the lease of one VM each time it is told to.
-async fn race(path: &Path) {
-    let catalog = Catalog::open(path).await.unwrap();
+async fn race(path: &Location) {
+    let catalog = Catalog::open_at(path).await.unwrap();
     let me = Owner::current().unwrap();
     say("ready");
     while told_to_go() {
@@ -154,8 +154,8 @@ async fn race(path: &Path) {
     }
 }
 
-async fn hold_a_point(path: &Path) {
-    let catalog = Catalog::open(path).await.unwrap();
+async fn hold_a_point(path: &Location) {
+    let catalog = Catalog::open_at(path).await.unwrap();
     let me = Owner::current().unwrap();
     let wanted = request(Resource::Point(point("pg", 0).id), LeaseMode::Shared, &me);
     assert!(matches!(catalog.acquire(&wanted).await.unwrap(), Acquired::Yes(_)));
@@ -164,8 +164,8 @@ async fn hold_a_point(path: &Path) {
 }
 
 /// Inserts point after point until it is killed, saying each id once it is durable.
-async fn insert(path: &Path) {
-    let catalog = Catalog::open(path).await.unwrap();
+async fn insert(path: &Location) {
+    let catalog = Catalog::open_at(path).await.unwrap();
     let vm = format!("vm-{}", std::process::id());
     for n in 0.. {
         let backup = point(&vm, n);
@@ -175,8 +175,8 @@ async fn insert(path: &Path) {
 }
 
 /// Reports progress until it is asked to stop.
-async fn report(path: &Path) {
-    let catalog = Catalog::open(path).await.unwrap();
+async fn report(path: &Location) {
+    let catalog = Catalog::open_at(path).await.unwrap();
     let id = pending("pg", 0).id;
     say("running");
     for n in 1u32.. {

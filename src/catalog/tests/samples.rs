@@ -1,6 +1,6 @@
 //! Catalogs in temporary folders, and records to put in.
 
-use catalog::{Catalog, LeaseMode, LeaseRequest, Owner, Resource};
+use catalog::{Catalog, LeaseMode, LeaseRequest, Location, Owner, Resource};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Backup, BackupDisk, BackupId, BackupType, Compression, ContextId, DiskIndex, OnTrackingLoss, Phase,
@@ -8,25 +8,47 @@ use model::{
     VmName,
 };
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A new catalog with the repository `default`, in a folder that lives as long as this.
+/// A new catalog with the repository `default`.
 pub struct Fixture {
-    pub folder: TempDir,
+    /// The folder of its file; lives as long as this.
+    pub folder: Option<TempDir>,
     pub catalog: Catalog,
+    location: Location,
 }
 
 impl Fixture {
+    /// In a file.
     pub async fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(&folder.path().join("catalog.db")).await.unwrap();
+        let location = Location::File(folder.path().join("catalog.db"));
+        Fixture::at(Some(folder), location).await
+    }
+
+    /// In a database of the server that the tests share; `None` where there is none here.
+    pub async fn on_server() -> Option<Fixture> {
+        let address = testkit::mariadb::database()?;
+        Some(Fixture::at(None, address.parse().unwrap()).await)
+    }
+
+    async fn at(folder: Option<TempDir>, location: Location) -> Fixture {
+        let catalog = Catalog::open_at(&location).await.unwrap();
         catalog.insert_repository(&repository("default")).await.unwrap();
-        Fixture { folder, catalog }
+        Fixture { folder, catalog, location }
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("catalog.db")
+        self.location.file().unwrap().to_path_buf()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
     }
 }
 

@@ -19,7 +19,10 @@ const SHOW: Duration = Duration::from_millis(250);
 const WRITE: Duration = Duration::from_secs(1);
 
 /// How long a job goes on without being able to write its row.
-const PATIENCE: Duration = Duration::from_secs(60);
+///
+/// As long as the catalog's own writes are patient with a server, and far less than what others wait before
+/// they take this process for dead.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A job's side of being looked after.
 pub(crate) trait Report: Send {

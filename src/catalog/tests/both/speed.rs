@@ -2,7 +2,7 @@
 //! times here only against a generous limit; they are printed (`--no-capture`). `SENDENSE_CATALOG_VMS=500` makes
 //! 100,000 points instead of 10,000; with `SENDENSE_KEEP_CATALOG=PATH` the catalog is copied there.
 
-use crate::samples::{Fixture, point_on, repository, vm_name};
+use crate::samples::{point_on, repository, vm_name};
 use catalog::{BackupFilter, Catalog, Existing, TagFilter};
 use model::{Backup, BackupType, RepositoryId, Status};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ async fn timed<T>(what: &str, limit: Duration, work: impl Future<Output = T>) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn years_of_backups_are_imported_at_once_and_listed_in_milliseconds() {
     let vms = std::env::var("SENDENSE_CATALOG_VMS").ok().and_then(|n| n.parse().ok()).unwrap_or(50);
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     fixture.catalog.insert_repository(&repository("second")).await.unwrap();
     let backups = many(vms);
     let count = backups.len() as u64;
@@ -48,10 +48,12 @@ async fn years_of_backups_are_imported_at_once_and_listed_in_milliseconds() {
     let done = timed("import", Duration::from_secs(300), import).await.unwrap();
     assert_eq!(done.inserted, count);
     fixture.catalog.close().await;
-    println!("file: {} bytes", std::fs::metadata(fixture.path()).unwrap().len());
+    if let Some(file) = fixture.location().file() {
+        println!("file: {} bytes", std::fs::metadata(file).unwrap().len());
+    }
 
     let limit = Duration::from_secs(5);
-    let catalog = timed("open", limit, Catalog::open(&fixture.path())).await.unwrap();
+    let catalog = timed("open", limit, Catalog::open_at(fixture.location())).await.unwrap();
     let all = BackupFilter::default();
     let page =
         timed("newest 100 and total, first in this process", limit, catalog.backups(&all)).await.unwrap();
@@ -105,9 +107,9 @@ async fn years_of_backups_are_imported_at_once_and_listed_in_milliseconds() {
     for backup in &backups[..50] {
         catalog.modify_backup(&backup.id, |b| b.notes = Some("x".into())).await.unwrap();
     }
-    if let Ok(keep) = std::env::var("SENDENSE_KEEP_CATALOG") {
+    if let (Ok(keep), Some(file)) = (std::env::var("SENDENSE_KEEP_CATALOG"), fixture.location().file()) {
         fixture.catalog.close().await;
-        std::fs::copy(fixture.path(), keep).unwrap();
+        std::fs::copy(file, keep).unwrap();
     }
     println!("durable change: {:?} each", start.elapsed() / 50);
 }

@@ -1,6 +1,6 @@
 //! `backup_chains` and generations follow every change of the points.
 
-use crate::samples::{Fixture, context, disk, pending, point, point_on};
+use crate::samples::{context, disk, pending, point, point_on};
 use catalog::{Catalog, Error, Existing};
 use model::{Backup, DiskIndex, PointName, Stamp, Status};
 
@@ -25,7 +25,7 @@ fn chain(disk: u32, full: &str, latest: &str, points: u64) -> (u32, String, Stri
 
 #[tokio::test]
 async fn chains_follow_points_as_they_complete_join_and_go() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let full = point("pg", 0);
     let first = point_on("pg", 60, Some(&full));
@@ -67,7 +67,7 @@ async fn chains_follow_points_as_they_complete_join_and_go() {
 
 #[tokio::test]
 async fn the_generation_grows_with_the_files_and_with_nothing_else() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let backup = point("pg", 0);
     catalog.insert_backup(&backup, None).await.unwrap();
@@ -91,7 +91,7 @@ async fn the_generation_grows_with_the_files_and_with_nothing_else() {
 
 #[tokio::test]
 async fn an_id_that_is_taken_is_said_to_be_and_a_missing_one_too() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let backup = pending("pg", 0);
     catalog.insert_backup(&backup, None).await.unwrap();
@@ -113,7 +113,7 @@ async fn an_id_that_is_taken_is_said_to_be_and_a_missing_one_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_of_one_record_from_many_tasks_all_count() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let backup = point("pg", 0);
     fixture.catalog.insert_backup(&backup, None).await.unwrap();
     let tasks: Vec<_> = (0..4)
@@ -135,7 +135,7 @@ async fn changes_of_one_record_from_many_tasks_all_count() {
 
 #[tokio::test]
 async fn a_change_that_is_dropped_half_way_has_not_happened() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let backup = point("pg", 0);
     for polls in 1..40 {
         let mut insert = Box::pin(fixture.catalog.insert_backup(&backup, None));

@@ -4,7 +4,7 @@
 //! do all this at once: the folder is locked while the file is made, and the write lock is held while
 //! tables are. A process that dies half-way leaves an empty file or none, and the next one goes on from there.
 //!
-//! Not here: connections and transactions (`engine`), the migrations themselves (`schema`).
+//! Not here: connections and transactions (`sqlite`), the migrations themselves (`schema`).
 
 use super::classify;
 use crate::{Error, Result, schema};
@@ -34,6 +34,7 @@ pub(super) enum Place {
 /// What is done once, when a process opens the catalog.
 pub(super) struct Opening {
     pub(super) path: Arc<Path>,
+    pub(super) place: Arc<str>,
     pub(super) busy: Duration,
 }
 
@@ -55,10 +56,10 @@ impl Opening {
     }
 
     fn io(&self, operation: &'static str) -> impl FnOnce(io::Error) -> Error {
-        let path = self.path.to_path_buf();
+        let place = Arc::clone(&self.place);
         move |source| match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Error::NoSpace { path },
-            _ => Error::Io { path, operation, source },
+            Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Error::NoSpace { place },
+            _ => Error::Io { place, operation, source },
         }
     }
 
@@ -83,7 +84,7 @@ impl Opening {
             .map_err(self.io("open"))?;
         if !magic.is_empty() && magic != MAGIC {
             let reason = "it is not a SQLite database".to_owned();
-            return Err(Error::Corrupt { path: self.path.to_path_buf(), reason });
+            return Err(Error::Corrupt { place: Arc::clone(&self.place), reason });
         }
         let folder = self.path.parent().unwrap_or(&self.path);
         let denied = rustix::fs::access(&*self.path, Access::WRITE_OK)
@@ -107,7 +108,7 @@ impl Opening {
                 return Err(self.io("create")(error.into()));
             }
             if Instant::now() >= deadline {
-                return Err(Error::Locked { path: self.path.to_path_buf(), waited: self.busy });
+                return Err(Error::Locked { place: Arc::clone(&self.place), waited: self.busy });
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -131,7 +132,7 @@ impl Opening {
     fn refused(&self, error: io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Error::NotWritable { path: self.path.to_path_buf(), reason: error.to_string() }
+                Error::NotWritable { place: Arc::clone(&self.place), reason: error.to_string() }
             }
             _ => self.io("create")(error),
         }
@@ -144,7 +145,7 @@ impl Opening {
         let mut connection = options.connect().await.map_err(fail)?;
         self.switch_to_wal(&mut connection).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
-        schema::migrate(&mut transaction, &self.path).await.map_err(|e| e.into_error(fail))?;
+        schema::migrate(&mut transaction, &self.place).await.map_err(|e| e.into_error(fail))?;
         transaction.commit().await.map_err(fail)?;
         connection.close().await.map_err(fail)
     }

@@ -1,6 +1,6 @@
 //! The registry of what keeps points open: rows go in and come out exactly, and a wish to stop reaches who serves.
 
-use crate::samples::{Fixture, backup_id, second, vm_name};
+use crate::samples::{backup_id, second, vm_name};
 use catalog::{Error, MountBeat, Owner, OwnerState, RestoreMount, StopWish};
 use jiff::Timestamp;
 use model::MountKind;
@@ -26,7 +26,7 @@ fn mount(id: &str, n: i64) -> RestoreMount {
 
 #[tokio::test]
 async fn a_mount_comes_out_as_it_went_in_and_once_only() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let all = RestoreMount {
         kind: MountKind::Export,
@@ -54,7 +54,7 @@ async fn a_mount_comes_out_as_it_went_in_and_once_only() {
 
 #[tokio::test]
 async fn a_wish_to_stop_is_heard_and_can_be_taken_back() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     catalog.insert_restore_mount(&mount("mount-1", 1)).await.unwrap();
     catalog.insert_restore_mount(&mount("mount-2", 2)).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_wish_to_stop_is_heard_and_can_be_taken_back() {
 
 #[tokio::test]
 async fn a_beat_moves_the_times_and_tells_whose_row_is_gone() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     catalog.insert_restore_mount(&mount("mount-1", 1)).await.unwrap();
     let beat = |id: &str| MountBeat { id: id.to_owned(), used_at: second(50), expires_at: second(3650) };

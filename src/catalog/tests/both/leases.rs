@@ -1,7 +1,7 @@
 //! Leases: who gets one, who is told to wait, and what happens to those of the dead.
 
 use crate::children::Process;
-use crate::samples::{Fixture, context, pending, point, point_on, request};
+use crate::samples::{context, pending, point, point_on, request};
 use catalog::{Acquired, Catalog, Error, Lease, LeaseHolder, LeaseMode, Marked, Owner, OwnerState, Resource};
 use jiff::Timestamp;
 use model::{Backup, RepositoryId};
@@ -38,7 +38,7 @@ fn reading(point: &Backup) -> Resource {
 
 #[tokio::test]
 async fn one_exclusive_or_many_shared_never_both() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let first = take(catalog, vm(), LeaseMode::Exclusive).await;
     let holders = refused(catalog, vm(), LeaseMode::Exclusive).await;
@@ -65,8 +65,8 @@ async fn one_exclusive_or_many_shared_never_both() {
 #[test]
 fn of_eight_processes_that_ask_at_once_exactly_one_gets_it_again_and_again() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let fixture = runtime.block_on(Fixture::new());
-    let mut children: Vec<Process> = (0..8).map(|_| Process::start("race", &fixture.path())).collect();
+    let Some(fixture) = runtime.block_on(super::fixture()) else { return };
+    let mut children: Vec<Process> = (0..8).map(|_| Process::start("race", fixture.location())).collect();
     children.iter_mut().for_each(|child| child.expect("ready"));
     for _ in 0..20 {
         children.iter_mut().for_each(Process::go);
@@ -83,7 +83,7 @@ fn of_eight_processes_that_ask_at_once_exactly_one_gets_it_again_and_again() {
 
 #[tokio::test]
 async fn a_point_is_read_or_deleted_never_both() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let full = point("pg", 0);
     let next = point_on("pg", 60, Some(&full));
@@ -119,7 +119,7 @@ async fn a_point_is_read_or_deleted_never_both() {
 
 #[tokio::test]
 async fn a_point_that_is_not_there_or_not_complete_can_not_be_read_or_marked() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let unfinished = pending("pg", 0);
     catalog.insert_backup(&unfinished, None).await.unwrap();
@@ -140,11 +140,11 @@ async fn a_point_that_is_not_there_or_not_complete_can_not_be_read_or_marked() {
 
 #[tokio::test]
 async fn the_lease_of_a_killed_process_is_told_dead_and_of_two_finders_one_breaks_it() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let full = point("pg", 0);
     catalog.insert_backup(&full, None).await.unwrap();
-    let mut reader = Process::start("hold a point", &fixture.path());
+    let mut reader = Process::start("hold a point", fixture.location());
     reader.expect("reading");
     let seen = catalog.leases_on(&reading(&full)).await.unwrap().remove(0);
     assert_eq!(seen.owner.pid, reader.id());
@@ -166,7 +166,7 @@ async fn the_lease_of_a_killed_process_is_told_dead_and_of_two_finders_one_break
 
 #[tokio::test]
 async fn a_lease_that_showed_life_since_is_neither_broken_nor_taken_over() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let lease = take(catalog, vm(), LeaseMode::Exclusive).await;
     let seen = catalog.leases().await.unwrap().remove(0);
@@ -187,7 +187,7 @@ async fn a_lease_that_showed_life_since_is_neither_broken_nor_taken_over() {
 
 #[tokio::test]
 async fn marks_of_a_dead_deleter_go_over_with_its_lease_and_end_with_it() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let full = point("pg", 0);
     catalog.insert_backup(&full, None).await.unwrap();
@@ -204,7 +204,7 @@ async fn marks_of_a_dead_deleter_go_over_with_its_lease_and_end_with_it() {
 
 #[tokio::test]
 async fn a_repository_is_leased_like_a_vm() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let repository = Resource::Repository(RepositoryId::new("default").unwrap());
     take(&fixture.catalog, repository.clone(), LeaseMode::Exclusive).await;
     assert_eq!(
@@ -215,7 +215,7 @@ async fn a_repository_is_leased_like_a_vm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_and_a_deleter_in_threads_never_meet() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let full = point("pg", 0);
     fixture.catalog.insert_backup(&full, None).await.unwrap();
     let deleter = tokio::spawn({

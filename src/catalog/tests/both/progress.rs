@@ -1,7 +1,7 @@
 //! Reports of runners and requests to them.
 
 use crate::children::Process;
-use crate::samples::{Fixture, pending, point, second};
+use crate::samples::{pending, point, second};
 use catalog::{CancelRequest, DiskProgress, Error, JobEnd, JobFilter, JobRecord, Progress};
 use model::{DiskIndex, JobId, JobType, Phase, Status};
 
@@ -26,7 +26,7 @@ fn progress(at: i64, phase: Phase, bytes: u64) -> Progress {
 
 #[tokio::test]
 async fn progress_moves_forward_only_and_late_reports_change_nothing() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let backup = pending("pg", 0);
     catalog.insert_backup(&backup, None).await.unwrap();
@@ -55,7 +55,7 @@ async fn progress_moves_forward_only_and_late_reports_change_nothing() {
 
 #[tokio::test]
 async fn what_has_ended_takes_no_report_and_no_request() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let backup = point("pg", 0);
     catalog.insert_backup(&backup, None).await.unwrap();
@@ -71,11 +71,11 @@ async fn what_has_ended_takes_no_report_and_no_request() {
 
 #[tokio::test]
 async fn a_runner_in_another_process_hears_the_request_to_stop_while_the_record_is_changed() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let backup = pending("pg", 0);
     catalog.insert_backup(&backup, None).await.unwrap();
-    let mut runner = Process::start("report", &fixture.path());
+    let mut runner = Process::start("report", fixture.location());
     runner.expect("running");
     for n in 0..20 {
         let tag = |record: &mut model::Backup| record.tags.insert(format!("tag-{n}"), n.to_string());
@@ -119,7 +119,7 @@ fn job(n: i64) -> JobRecord {
 
 #[tokio::test]
 async fn a_job_runs_ends_once_and_is_listed_and_forgotten() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     for n in 0..4 {
         catalog.insert_job(&job(n)).await.unwrap();

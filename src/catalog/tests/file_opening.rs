@@ -2,7 +2,7 @@
 
 use crate::children::Process;
 use crate::samples::{Fixture, repository};
-use catalog::Catalog;
+use catalog::{Catalog, Location};
 use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_missing_catalog_is_made_for_its_owner_only_and_said_to_be_new_once() 
 async fn what_was_written_is_there_after_closing_and_one_file_is_left() {
     let fixture = Fixture::new().await;
     fixture.catalog.close().await;
-    let names: Vec<_> = std::fs::read_dir(fixture.folder.path())
+    let names: Vec<_> = std::fs::read_dir(fixture.folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -34,7 +34,8 @@ async fn what_was_written_is_there_after_closing_and_one_file_is_left() {
 fn eight_processes_that_open_a_missing_catalog_at_once_all_get_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
-    let mut children: Vec<Process> = (0..8).map(|_| Process::start("open", &path)).collect();
+    let mut children: Vec<Process> =
+        (0..8).map(|_| Process::start("open", &Location::File(path.clone()))).collect();
     children.iter_mut().for_each(|child| child.expect("ready"));
     children.iter_mut().for_each(Process::go);
     let said: Vec<String> = children.iter_mut().map(|child| child.hear().unwrap()).collect();

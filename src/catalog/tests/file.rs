@@ -206,7 +206,7 @@ async fn a_catalog_that_is_removed_or_replaced_while_in_use_is_noticed_at_once()
         assert!(matches!(error, Error::Replaced { .. }), "{error}");
     }
     // A new one in its place is another one, although the old one's WAL still lies there.
-    assert!(fixture.folder.path().join("catalog.db-wal").exists());
+    assert!(fixture.folder().join("catalog.db-wal").exists());
     let new = Catalog::open(&fixture.path()).await.unwrap();
     assert!(new.created());
     assert_eq!(new.backups(&Default::default()).await.unwrap().total, 0);
@@ -221,11 +221,11 @@ async fn a_catalog_that_is_removed_or_replaced_while_in_use_is_noticed_at_once()
 
 /// What somebody else hears who may read the state folder but not change it.
 fn listed_by_nobody(fixture: &Fixture) -> Option<String> {
-    for (path, mode) in [(fixture.folder.path().to_path_buf(), 0o755), (fixture.path(), 0o644)] {
+    for (path, mode) in [(fixture.folder().to_path_buf(), 0o755), (fixture.path(), 0o644)] {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     for beside in ["catalog.db-wal", "catalog.db-shm"] {
-        let beside = fixture.folder.path().join(beside);
+        let beside = fixture.folder().join(beside);
         if beside.exists() {
             fs::set_permissions(beside, fs::Permissions::from_mode(0o644)).unwrap();
         }
@@ -236,7 +236,7 @@ fn listed_by_nobody(fixture: &Fixture) -> Option<String> {
         eprintln!("SKIPPED: becoming another user needs root and setpriv");
         return None;
     }
-    Process::start_as_nobody("list", &fixture.path()).hear()
+    Process::start_as_nobody("list", fixture.location()).hear()
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn a_state_folder_that_can_not_be_written_is_still_listed() {
     fixture.catalog.insert_backup(&point("pg", 0), None).await.unwrap();
 
     // While another process has it open, its WAL holds what was written last.
-    assert!(fs::metadata(fixture.folder.path().join("catalog.db-wal")).unwrap().len() > 0);
+    assert!(fs::metadata(fixture.folder().join("catalog.db-wal")).unwrap().len() > 0);
     if let Some(said) = listed_by_nobody(&fixture) {
         assert!(said.starts_with("1 listed, writable: false"), "{said}");
         assert!(said.contains("can't be written: Permission denied"), "{said}");
@@ -255,7 +255,7 @@ async fn a_state_folder_that_can_not_be_written_is_still_listed() {
         assert!(said.starts_with("2 listed"), "{said}");
     }
     fixture.catalog.close().await;
-    assert!(!fixture.folder.path().join("catalog.db-wal").exists());
+    assert!(!fixture.folder().join("catalog.db-wal").exists());
     if let Some(said) = listed_by_nobody(&fixture) {
         assert!(said.starts_with("2 listed, writable: false"), "{said}");
     }
@@ -265,7 +265,7 @@ async fn a_state_folder_that_can_not_be_written_is_still_listed() {
 async fn what_a_killed_process_left_in_the_wal_is_listed_from_a_folder_that_can_not_be_written() {
     let fixture = Fixture::new().await;
     fixture.catalog.close().await;
-    let mut writer = Process::start("insert", &fixture.path());
+    let mut writer = Process::start("insert", fixture.location());
     let ids: Vec<String> = (0..3).map(|_| writer.hear().unwrap()).collect();
     writer.kill();
     if let Some(said) = listed_by_nobody(&fixture) {
@@ -282,7 +282,7 @@ async fn one_that_may_not_even_be_read_says_so() {
         return;
     }
     fs::set_permissions(fixture.path(), fs::Permissions::from_mode(0o600)).unwrap();
-    let said = Process::start_as_nobody("list", &fixture.path()).hear().unwrap();
+    let said = Process::start_as_nobody("list", fixture.location()).hear().unwrap();
     assert!(said.starts_with("error: open the catalog") && said.contains("Permission denied"), "{said}");
 }
 
@@ -290,10 +290,10 @@ async fn one_that_may_not_even_be_read_says_so() {
 async fn a_wal_with_damage_at_its_end_gives_what_is_before_it() {
     let fixture = Fixture::new().await;
     fixture.catalog.close().await;
-    let mut writer = Process::start("insert", &fixture.path());
+    let mut writer = Process::start("insert", fixture.location());
     let ids: Vec<String> = (0..20).map(|_| writer.hear().unwrap()).collect();
     writer.kill();
-    let wal = fixture.folder.path().join("catalog.db-wal");
+    let wal = fixture.folder().join("catalog.db-wal");
     let file = fs::OpenOptions::new().write(true).open(&wal).unwrap();
     let length = file.metadata().unwrap().len();
     file.write_at(&[0xa5; 16], length - 2_000).unwrap();

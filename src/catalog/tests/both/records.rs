@@ -1,12 +1,12 @@
 //! VMs, repositories and logs: names, defaults and what may be removed.
 
-use crate::samples::{Fixture, context, pending, point, repository, second, vm, vm_name};
+use crate::samples::{context, pending, point, repository, second, vm, vm_name};
 use catalog::{AuditEntry, Error, LogEntry, LogLevel};
 use model::{RepositoryId, Space, Status};
 
 #[tokio::test]
 async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     for name in ["c", "a", "b"] {
         catalog.insert_vm(&vm(name)).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
 
 #[tokio::test]
 async fn one_repository_is_the_default_and_names_are_unique() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let default = async || catalog.default_repository().await.unwrap().map(|r| r.id.to_string());
     assert_eq!(default().await.as_deref(), Some("default"));
@@ -78,7 +78,7 @@ async fn one_repository_is_the_default_and_names_are_unique() {
 
 #[tokio::test]
 async fn a_repository_with_backups_is_removed_only_by_force_and_its_rows_with_it() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     catalog.insert_repository(&repository("second")).await.unwrap();
     let (kept, mut gone, mut failed) = (point("pg", 0), point("pg", 60), pending("pg", 120));
@@ -105,7 +105,7 @@ async fn a_repository_with_backups_is_removed_only_by_force_and_its_rows_with_it
 
 #[tokio::test]
 async fn logs_are_read_as_they_were_written() {
-    let fixture = Fixture::new().await;
+    let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
     let levels = [LogLevel::Info, LogLevel::Warning, LogLevel::Error];
     let entries: Vec<LogEntry> = levels
