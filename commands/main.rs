@@ -4,6 +4,7 @@
 //! Parsing never acts; every way to end goes through [`end`].
 
 mod backup;
+mod catalog;
 mod completions;
 mod doctor;
 mod man;
@@ -61,6 +62,9 @@ enum Command {
     /// The VMs to back up, and their disks
     #[command(subcommand)]
     Vm(vm::Command),
+    /// The catalog itself: move it to another place
+    #[command(subcommand)]
+    Catalog(catalog::Command),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -72,6 +76,7 @@ fn run(command: Command, app: &App) -> Result<Exit> {
         Command::Restore(command) => command.run(app),
         Command::Repo(command) => command.run(app),
         Command::Vm(command) => command.run(app),
+        Command::Catalog(command) => command.run(app),
         Command::Doctor(args) => args.run(app),
         Command::Completions(args) => args.run(app),
         Command::Man(args) => args.run(app),

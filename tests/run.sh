@@ -29,6 +29,7 @@ declare -A packages=(
   [mkfs.erofs]=erofs-utils [mkfs.f2fs]=f2fs-tools [mkfs.jfs]=jfsutils [mkfs.nilfs2]=nilfs-tools
   [mkfs.reiserfs]=reiserfsprogs [mksquashfs]=squashfs-tools [grub-mount]=grub-common
   [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
+  [mariadbd]=mariadb-server [mariadb-install-db]=mariadb-server [mariadb]=mariadb-client
 )
 
 install_packages() {
@@ -46,9 +47,16 @@ install_packages() {
   fi
   command -v apt-get >/dev/null || { skip "no apt-get here: install by hand ${wanted[*]}"; return 0; }
   export DEBIAN_FRONTEND=noninteractive
+  # A server that comes with a package must not be started: the tests run their own.
+  local policy=/usr/sbin/policy-rc.d ours=0
+  if [ ! -e "$policy" ]; then
+    ours=1
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod 755 "$policy"
+  fi
   if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null; }; then
     skip "apt-get could not install ${wanted[*]}"
   fi
+  [ "$ours" = 0 ] || "${as_root[@]}" rm -f "$policy"
 }
 
 install_cargo_tool() { # cargo subcommand, crate

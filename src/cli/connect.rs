@@ -5,6 +5,7 @@
 //! the engine inside this process, on the state folder; a hub elsewhere is another way to make the [`Client`],
 //! here and nowhere else.
 
+use crate::catalog_place;
 use crate::failure::{Failure, Result};
 use crate::logging;
 use crate::show::one_line;
@@ -23,6 +24,7 @@ pub struct App {
     /// The user's side.
     pub ui: Ui,
     state_dir: Option<PathBuf>,
+    catalog: Option<String>,
 }
 
 /// How much a command asks of the engine.
@@ -39,7 +41,7 @@ impl App {
     pub fn new(global: &GlobalArgs) -> Self {
         let ui = Ui::new(global);
         logging::init(&ui);
-        App { ui, state_dir: global.state_dir.clone() }
+        App { ui, state_dir: global.state_dir.clone(), catalog: global.catalog.clone() }
     }
 
     /// Opens the hub.
@@ -63,6 +65,7 @@ impl App {
         let folder = folder(self.state_dir.as_deref())?;
         let runtime = runtime(work)?;
         let mut config = HubConfig::new(&folder);
+        config.catalog = catalog_place::given(self.catalog.as_deref())?;
         // With --verbose the log says the same.
         if !self.ui.quiet && !self.ui.verbose {
             let screen = self.ui.screen.clone();
@@ -71,12 +74,12 @@ impl App {
         let opened = runtime.block_on(async {
             match Hub::open(config.clone()).await {
                 Err(hub::Error::Catalog { fault: CatalogFault::Damaged, .. }) if even_damaged => {
-                    Hub::look(config).await
+                    Hub::look(config.clone()).await
                 }
                 other => other,
             }
         });
-        let hub = opened.map_err(|error| Failure::engine(&folder, &error))?;
+        let hub = opened.map_err(|error| Failure::engine(&config.catalog_location(), &error))?;
         let client = client(&hub);
         Ok(Connection { client, hub, runtime })
     }
@@ -89,13 +92,26 @@ fn folder(given: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
+impl App {
+    /// Where the catalog of the local hub is.
+    ///
+    /// # Errors
+    /// Where there is no state folder; what names no catalog.
+    pub fn catalog(&self) -> Result<hub::CatalogLocation> {
+        let mut config = HubConfig::new(folder(self.state_dir.as_deref())?);
+        config.catalog = catalog_place::given(self.catalog.as_deref())?;
+        Ok(config.catalog_location())
+    }
+}
+
 fn client(hub: &Hub) -> Client {
     Client::new(InProcess::new(server::router(hub.clone())))
 }
 
 /// Asks the hub something without making or changing anything, for completion: `None` where there is no hub.
 pub fn peek<T, F: Future<Output = T>>(given: Option<&Path>, question: impl FnOnce(Client) -> F) -> Option<T> {
-    let config = HubConfig::new(folder(given).ok()?);
+    let mut config = HubConfig::new(folder(given).ok()?);
+    config.catalog = catalog_place::given(std::env::var("SENDENSE_CATALOG").ok().as_deref()).ok()?;
     let runtime = runtime(Work::Requests).ok()?;
     runtime.block_on(async {
         let hub = Hub::look(config).await.ok()?;
@@ -105,7 +121,7 @@ pub fn peek<T, F: Future<Output = T>>(given: Option<&Path>, question: impl FnOnc
 
 /// Requests need one thread. A job has threads of its own for its data; a second one here keeps signals and
 /// progress going while the engine's bookkeeping is busy.
-fn runtime(work: Work) -> Result<Runtime> {
+pub(crate) fn runtime(work: Work) -> Result<Runtime> {
     let built = match work {
         Work::Requests => Builder::new_current_thread().enable_all().build(),
         Work::Jobs => Builder::new_multi_thread().worker_threads(2).enable_all().build(),

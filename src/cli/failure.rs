@@ -59,13 +59,16 @@ impl Failure {
         failure
     }
 
-    /// The engine of this process could not be opened in its folder.
-    pub fn engine(folder: &std::path::Path, error: &hub::Error) -> Self {
+    /// The engine of this process could not be opened on its catalog.
+    pub fn engine(catalog: &hub::CatalogLocation, error: &hub::Error) -> Self {
         let code = error.code();
         let mut failure = Failure::new(
             Exit::from_number(code.exit_code()),
             code.as_str(),
-            format!("the catalog in {} could not be opened", folder.display()),
+            match catalog.file().and_then(std::path::Path::parent) {
+                Some(folder) => format!("the catalog in {} could not be opened", folder.display()),
+                None => format!("the catalog {catalog} could not be opened"),
+            },
         )
         .why(error.to_string());
         failure.next = error.hint();

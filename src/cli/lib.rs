@@ -11,6 +11,7 @@
 mod arguments;
 pub mod backup_job;
 pub mod browse;
+pub mod catalog_place;
 pub mod complete;
 mod confirm;
 mod connect;

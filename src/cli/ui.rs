@@ -53,6 +53,17 @@ pub struct GlobalArgs {
         value_hint = clap::ValueHint::DirPath
     )]
     pub state_dir: Option<PathBuf>,
+    /// The catalog, where it is not in that folder: a file or mysql://USER@HOST/DATABASE (its password:
+    /// SENDENSE_CATALOG_PASSWORD or SENDENSE_CATALOG_PASSWORD_FILE)
+    #[arg(
+        long,
+        global = true,
+        display_order = 908,
+        value_name = "CATALOG",
+        env = "SENDENSE_CATALOG",
+        hide_env_values = true
+    )]
+    pub catalog: Option<String>,
 }
 
 /// The user's side of a command.

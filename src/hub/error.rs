@@ -319,7 +319,9 @@ impl Error {
             Error::Catalog { fault, .. } => match fault {
                 CatalogFault::Busy => ErrorCode::CatalogLocked,
                 CatalogFault::Denied | CatalogFault::Refused => ErrorCode::PermissionDenied,
-                CatalogFault::Damaged | CatalogFault::Unreachable | CatalogFault::Other => ErrorCode::CatalogUnavailable,
+                CatalogFault::Damaged | CatalogFault::Unreachable | CatalogFault::Other => {
+                    ErrorCode::CatalogUnavailable
+                }
             },
             Error::Guest { code, .. } => *code,
             Error::Job { code, .. } => code.unwrap_or(ErrorCode::Internal),
@@ -463,7 +465,9 @@ impl From<catalog::Error> for Error {
             Catalog::Unreachable { .. } => {
                 Error::Catalog { reason: error.to_string(), fault: CatalogFault::Unreachable }
             }
-            Catalog::Denied { .. } => Error::Catalog { reason: error.to_string(), fault: CatalogFault::Refused },
+            Catalog::Denied { .. } => {
+                Error::Catalog { reason: error.to_string(), fault: CatalogFault::Refused }
+            }
             Catalog::NoSpace { .. } => {
                 Error::NoSpace { place: "the catalog".into(), needed: None, available: 0, reserve: 0 }
             }
@@ -482,6 +486,10 @@ impl From<catalog::Error> for Error {
             Catalog::InUse { what, id, backups } => {
                 Error::NotEmpty { what: format!("{what} {id}"), points: backups }
             }
+            Catalog::Copy { .. } => Error::Conflict {
+                message: error.to_string(),
+                hint: "nothing was copied; both catalogs are as they were".into(),
+            },
             Catalog::Value { field, reason } => Error::Invalid { field, reason },
             Catalog::Corrupt { .. } => {
                 Error::Catalog { reason: error.to_string(), fault: CatalogFault::Damaged }

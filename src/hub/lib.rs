@@ -42,6 +42,7 @@
 mod backup;
 mod blocking;
 mod browse;
+mod catalog_copy;
 mod chains;
 mod checked;
 mod compare;
@@ -81,6 +82,7 @@ mod watch;
 
 pub use browse::{OpenFile, Page, Session};
 pub use catalog::{Location as CatalogLocation, LocationError};
+pub use catalog_copy::{CopiedTable, copy_catalog};
 pub use config::{HubConfig, Notice};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
 pub use mounts::MAX_SESSIONS;

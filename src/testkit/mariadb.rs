@@ -223,7 +223,10 @@ fn new_database(folder: &Path) -> String {
 
 fn sql(folder: &Path, statements: &str) -> String {
     let socket = format!("--socket={}", folder.join(SOCKET).display());
-    run("mariadb", ["--no-defaults", "--user=root", &socket, "--batch", "--skip-column-names", "-e", statements])
+    run(
+        "mariadb",
+        ["--no-defaults", "--user=root", &socket, "--batch", "--skip-column-names", "-e", statements],
+    )
 }
 
 const DATA: &str = "data";
