@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 /// A temporary folder with a `state` folder that the program is pointed at.
 pub struct Site {
     folder: tempfile::TempDir,
+    catalog: Option<String>,
 }
 
 /// What one run of the program left.
@@ -25,13 +26,18 @@ pub const MIB: u64 = 1 << 20;
 
 impl Site {
     pub fn new() -> Site {
-        Site { folder: tempfile::Builder::new().prefix("sendense-test-").tempdir().unwrap() }
+        Site { folder: tempfile::Builder::new().prefix("sendense-test-").tempdir().unwrap(), catalog: None }
     }
 
     /// A site whose folder lies on tmpfs: for tests that run the program hundreds of times.
     pub fn in_memory() -> Site {
         let folder = tempfile::Builder::new().prefix("sendense-test-").tempdir_in("/dev/shm").unwrap();
-        Site { folder }
+        Site { folder, catalog: None }
+    }
+
+    /// The same with its catalog on a server.
+    pub fn with_catalog(self, address: &str) -> Site {
+        Site { catalog: Some(address.to_owned()), ..self }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -66,6 +72,9 @@ impl Site {
             }
         }
         command.args(arguments).env("SENDENSE_HOME", self.state()).env("TZ", "UTC").env_remove("NO_COLOR");
+        if let Some(catalog) = &self.catalog {
+            command.env("SENDENSE_CATALOG", catalog);
+        }
         command.stdin(Stdio::null()).current_dir(self.folder.path());
         command
     }

@@ -11,6 +11,7 @@ mod faults;
 mod find;
 mod harness;
 mod kill;
+mod mariadb;
 mod mount;
 mod names;
 mod output;

@@ -57,7 +57,7 @@ impl Hub {
     /// Ends what another process serves, and returns when it is gone.
     pub(super) async fn unmount_other(&self, row: RestoreMount, how: Closing) -> Result<Mount> {
         let shown = view(&row, Timestamp::now());
-        if is_dead(&row, Timestamp::now()) {
+        if is_dead(&row, self.catalog().now()) {
             self.clean_up_after(&row).await?;
             return Ok(shown);
         }
@@ -91,7 +91,7 @@ impl Hub {
         loop {
             let rows = self.catalog().restore_mounts().await?;
             let Some(now) = rows.into_iter().find(|known| known.id == row.id) else { return Ok(shown) };
-            if is_dead(&now, Timestamp::now()) {
+            if is_dead(&now, self.catalog().now()) {
                 self.clean_up_after(&now).await?;
                 return Ok(shown);
             }
