@@ -10,7 +10,7 @@ use model::{Backup, BackupDisk, BackupId, DiskIndex, Verification};
 use std::collections::{BTreeMap, HashMap};
 
 /// Most ids in one `IN (…)`.
-const IDS_PER_QUERY: usize = 1_000;
+pub(super) const IDS_PER_QUERY: usize = 1_000;
 
 /// The record's own columns: all but where its repository lies and how the engine works on it.
 pub(super) fn fields(backup: &Backup) -> Result<Fields> {

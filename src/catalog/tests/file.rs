@@ -157,12 +157,12 @@ async fn a_newer_catalog_is_refused_by_name_and_left_alone() {
     fixture.catalog.close().await;
     let mut stranger = stranger(&fixture.path()).await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (7, 'later', TRUE, x'00', 0)";
+                 VALUES (999, 'later', TRUE, x'00', 0)";
     stranger.execute(newer).await.unwrap();
     stranger.close().await.unwrap();
     let before = fs::read(fixture.path()).unwrap();
     let error = open_error(&fixture.path()).await;
-    assert!(matches!(error, Error::Newer { found: 7, known: 1, .. }), "{error}");
+    assert!(matches!(error, Error::Newer { found: 999, .. }), "{error}");
     assert!(error.to_string().contains("newer sendense-ctl"), "{error}");
     assert_eq!(fs::read(fixture.path()).unwrap(), before);
 }
