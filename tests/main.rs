@@ -6,6 +6,7 @@ mod backup;
 mod browse;
 mod chain;
 mod concurrency;
+mod corpus;
 mod diff;
 mod faults;
 mod find;

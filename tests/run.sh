@@ -28,7 +28,7 @@ declare -A packages=(
   [xorriso]=xorriso [genisoimage]=genisoimage [mkudffs]=udftools [lvcreate]=lvm2 [mdadm]=mdadm
   [mkfs.erofs]=erofs-utils [mkfs.f2fs]=f2fs-tools [mkfs.jfs]=jfsutils [mkfs.nilfs2]=nilfs-tools
   [mkfs.reiserfs]=reiserfsprogs [mksquashfs]=squashfs-tools [grub-mount]=grub-common
-  [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
+  [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [python3]=python3 [chattr]=e2fsprogs [unshare]=util-linux [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
   [mariadbd]=mariadb-server [mariadb-install-db]=mariadb-server [mariadb]=mariadb-client
 )
 
@@ -77,7 +77,7 @@ cargo fmt --all --check
 
 say "shell scripts"
 if command -v shellcheck >/dev/null; then
-  shellcheck tests/run.sh examples/*.sh benches/*.sh .ci/run
+  shellcheck tests/run.sh tests/corpus/*.sh examples/*.sh benches/*.sh .ci/run
 else
   skip "shellcheck"
 fi
