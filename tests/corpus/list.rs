@@ -73,10 +73,8 @@ pub fn recorded(lines: &str) -> Entries {
         let entry: Value = serde_json::from_str(line).unwrap();
         let kind = text(&entry["type"]).unwrap();
         if kind == "unknown" {
-            all.insert(
-                bytes(&entry["path"]),
-                Entry { kind, error: text(&entry["error"]), ..Entry::default() },
-            );
+            let unknown = Entry { kind, error: text(&entry["error"]), ..Entry::default() };
+            add(&mut all, bytes(&entry["path"]), unknown);
             continue;
         }
         let moment = |name: &str| match (entry[name].as_i64(), entry[name].as_u64()) {
