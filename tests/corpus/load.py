@@ -24,7 +24,9 @@ def step(root, chance, number):
         with open(path, "ab") as file:
             file.write(b"%d\n" % number * chance.randrange(500))
     elif kind == 4 and os.path.exists(path):
-        os.truncate(path, chance.randrange(30000))
+        # By an open file, as `fill.py` says.
+        with open(path, "rb+") as file:
+            file.truncate(chance.randrange(30000))
     elif kind == 5 and os.path.exists(path):
         os.rename(path, os.path.join(root, b"renamed %d" % chance.randrange(40)))
     elif kind == 6 and os.path.exists(path):
