@@ -57,9 +57,11 @@ mib=$((1 << 20))
 members() { if [ -n "$layers" ]; then echo 1; else echo "$disks"; fi; }
 
 # Attaches the disks of a file system, which lie one after the other in one file, so that one copy has all of them at one
-# moment. The devices are in $devices.
+# moment. The devices are in $devices. ntfs-3g takes the file itself: as the server of a block device it could not be killed,
+# because the kernel would wait for its last answer.
 attach() {
   local number
+  if [ "$fs" = ntfs ]; then devices=("$1"); return; fi
   devices=()
   for number in $(seq 0 $(($(members) - 1))); do
     devices+=("$(losetup -f --show -o $((number * size * mib)) --sizelimit $((size * mib)) "$1")")
@@ -69,6 +71,7 @@ attach() {
 # Lets go of what is attached: at once, or, where it is mounted, with the mount.
 detach() {
   local device
+  [ "$fs" != ntfs ] || return 0
   for device in "${devices[@]}"; do losetup -d "$device"; done
 }
 
@@ -79,7 +82,7 @@ make_file_system() {
     ext2 | ext3 | ext4) "mkfs.$fs" -q -F $mkfs "${devices[0]}" ;;
     xfs) mkfs.xfs -q --unsupported $mkfs "${devices[0]}" ;;
     btrfs) mkfs.btrfs -q -K $mkfs "${devices[@]}" >/dev/null ;;
-    ntfs) mkntfs -q -F -Q -p 0 -H 0 -S 0 $mkfs "${devices[0]}" ;;
+    ntfs) mkntfs -q -F -Q -p 0 -H 0 -S 0 -s 512 $mkfs "${devices[0]}" 2>/dev/null ;;
     exfat) mkfs.exfat "${devices[0]}" >/dev/null ;;
   esac
 }
@@ -101,8 +104,9 @@ enter() {
 leave() {
   local device
   umount "$at"
+  # A daemon behind the mount writes its last things before it lets go of the disk. No other is seen in this namespace.
+  while pgrep -x ntfs-3g >/dev/null; do :; done
   for device in "${devices[@]}"; do
-    # A daemon behind the mount writes its last things before it lets go of the disk.
     while [ -e "/sys/block/${device#/dev/}/loop/backing_file" ]; do :; done
     # The kernel remembers devices by the identity of the file system, which copies share.
     [ "$fs" != btrfs ] || btrfs device scan --forget "$device" >/dev/null 2>&1 || true
