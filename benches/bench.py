@@ -80,7 +80,7 @@ class Contender:
     def run(self, work):
         if self.prepare:
             self.prepare()
-        else:
+        elif self.output:
             remove(self.output)
         running = [Server(command, socket) for command, socket in self.servers]
         note = work / "time"
@@ -287,6 +287,28 @@ def restore(work, disk, where, run):
             remove(path)
 
 
+def serve(work, disk, where, run):
+    for kind, options in (("plain", []), ("zstd", ["--compress"])):
+        state, changing, socket = work / "chain", work / "changing.raw", work / "serve.sock"
+        remove(state)
+        sparse_copy(disk, changing)
+        ctl(state, "backup", "start", "--vm", "bench", "--source", str(changing), "--type", "full", *options)
+        for point in range(5):
+            change(changing, 0.05, 10 + point)
+            ctl(state, "backup", "start", "--vm", "bench", "--type", "incremental", *options)
+        top = sorted(state.rglob("incr-*.qcow2"))[-1]
+        own = ["env", f"SENDENSE_HOME={state}", CTL, "backup", "serve", "latest", "--socket", str(socket), "--quiet"]
+        peer = ["qemu-nbd", "--persistent", "--read-only", "--format=qcow2", "--shared=16", "--socket", str(socket), str(top)]
+        for connections in (1, 4):
+            copy = ["nbdcopy", f"--connections={connections}", "--requests=64", f"nbd+unix:///?socket={socket}", "null:"]
+            run(f"nbdcopy to null: from a 6-point {kind} chain, {connections} connection(s), {where}", [
+                Contender("sendense-ctl backup serve", copy, output=None, servers=[(own, socket)], needs=["nbdcopy"]),
+                Contender("qemu-nbd", copy, output=None, servers=[(peer, socket)], needs=["nbdcopy", "qemu-nbd"]),
+            ])
+        for path in (state, changing):
+            remove(path)
+
+
 def memory(work, disk, where, run):
     large = work / "large.raw"
     sparse_copy(disk, large)
@@ -320,7 +342,7 @@ def several(work, disk, where, run):
         remove(path)
 
 
-TASKS = (full, nbd, incremental, restore, memory, several)
+TASKS = (full, nbd, incremental, restore, serve, memory, several)
 
 
 def main():

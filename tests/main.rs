@@ -17,6 +17,7 @@ mod mount;
 mod names;
 mod output;
 mod restore;
+mod serve;
 mod sources;
 mod verify;
 mod volume;

@@ -20,6 +20,7 @@ skip() {
 # program -> Debian package
 declare -A packages=(
   [cc]=build-essential [qemu-img]=qemu-utils [qemu-nbd]=qemu-utils [qemu-storage-daemon]=qemu-utils
+  [qemu-io]=qemu-utils [qemu-system-x86_64]=qemu-system-x86
   [nbdkit]=nbdkit [nbdcopy]=libnbd-bin [nbdinfo]=libnbd-bin [mkfs.ext4]=e2fsprogs [debugfs]=e2fsprogs
   [sgdisk]=gdisk [openssl]=openssl [tmux]=tmux [jq]=jq [zsh]=zsh [fish]=fish [mandoc]=mandoc
   [sqlite3]=sqlite3 [shellcheck]=shellcheck [pgrep]=procps [setpriv]=util-linux [blkid]=util-linux

@@ -13,6 +13,7 @@ mod ls;
 mod mount;
 mod protect;
 mod retry;
+mod serve;
 mod show;
 mod start;
 mod stat;
@@ -46,6 +47,7 @@ pub enum Command {
     Extract(Box<extract::Args>),
     Find(Box<find::Args>),
     Diff(diff::Args),
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -72,6 +74,7 @@ impl Command {
             Command::Extract(args) => args.run(app),
             Command::Find(args) => args.run(app),
             Command::Diff(args) => args.run(app),
+            Command::Serve(args) => args.run(app),
         }
     }
 }

@@ -16,6 +16,7 @@ mod code;
 mod compare;
 mod doctor;
 mod error;
+mod export;
 mod job;
 pub mod legacy;
 mod query;
@@ -50,6 +51,7 @@ pub use compare::{
 };
 pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};
 pub use error::{ApiError, ErrorBody};
+pub use export::{ExportBackup, Exported, ExportedDisk};
 pub use job::{Consolidating, DiskProgress, JobAnswer, JobList, JobResult, JobView};
 pub use query::{
     AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, VmQuery,

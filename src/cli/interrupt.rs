@@ -5,6 +5,7 @@
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
@@ -75,6 +76,11 @@ impl Interrupts {
             self.stopping = true;
         }
         wish
+    }
+
+    /// The next wish, if one comes within `limit`.
+    pub async fn next_within(&mut self, limit: Duration) -> Option<Wish> {
+        tokio::time::timeout(limit, self.next()).await.ok()
     }
 }
 

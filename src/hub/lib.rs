@@ -52,6 +52,7 @@ mod control;
 mod delete;
 mod doctor;
 mod error;
+mod export;
 mod failure;
 mod files;
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod registry;
 mod remote;
 
 pub(crate) use lasting::{Closing, Ended, Lasting, Times, Wait};
+pub(crate) use recovery::Leftovers;
 pub(crate) use registry::{Registry, bare_view};
 
 use crate::leases::locked;

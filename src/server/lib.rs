@@ -16,6 +16,7 @@ mod browse;
 mod caller;
 mod download;
 mod events;
+mod export;
 mod extract;
 mod failure;
 mod jobs;
@@ -58,6 +59,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(jobs::routes())
         .merge(browse::routes())
         .merge(search::routes())
+        .merge(export::routes())
         .merge(repositories::routes())
         .merge(vms::routes())
         .merge(telemetry::routes())

@@ -10,6 +10,7 @@ mod backups;
 mod browse;
 mod error;
 mod events;
+mod export;
 mod in_process;
 mod path;
 mod repositories;

@@ -5,6 +5,7 @@ use crate::browse::Session;
 use api::Mount;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +40,7 @@ pub(crate) enum Ended {
 ///
 /// Its life: put into the registry, with its row written, before it does anything that is to be cleaned up; used; closed by
 /// [`close`](Self::close), or, where it has ended by itself, noticed by [`is_over`](Self::is_over) and closed then.
-pub(crate) trait Lasting: Send + Sync + 'static {
+pub(crate) trait Lasting: Any + Send + Sync {
     /// As the wire shows it; also whose it is, and its times.
     fn view(&self) -> Mount;
 

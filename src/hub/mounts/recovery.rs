@@ -6,27 +6,27 @@
 use super::is_dead;
 use super::kernel;
 use super::place::Place;
-use crate::{Error, Hub, Result, blocking};
+use crate::{Error, Hub, Result, blocking, export};
 use catalog::RestoreMount;
 use jiff::Timestamp;
 use model::MountKind;
 use mount::Detach;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a mount may leave behind, besides the mount itself.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Leftovers {
+pub(crate) struct Leftovers {
     /// The folder that was made for it.
-    pub(super) folder: Option<String>,
+    pub(crate) folder: Option<String>,
     /// The kernel's device that was connected for it.
-    pub(super) device: Option<String>,
+    pub(crate) device: Option<String>,
 }
 
 impl Leftovers {
-    pub(super) fn into_json(self) -> Value {
+    pub(crate) fn into_json(self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 
@@ -47,6 +47,9 @@ impl Hub {
         for row in self.catalog().restore_mounts().await?.iter().filter(|row| is_dead(row, now)) {
             match self.clean_up_after(row).await {
                 Ok(()) => notes.push(match &row.path {
+                    Some(path) if row.kind == MountKind::Export => {
+                        format!("{path} was left by a server that is gone: it is removed")
+                    }
                     Some(path) => {
                         format!("{path} was left mounted by a process that is gone: it is unmounted")
                     }
@@ -87,8 +90,12 @@ fn clean(row: &RestoreMount) -> Result<()> {
                 kernel::disconnect(device, row.path.as_deref())?;
             }
         }
-        // Sockets and temporary files have no names that outlive their process.
-        MountKind::Session | MountKind::Export => {}
+        MountKind::Export => {
+            if let Some(socket) = &row.path {
+                export::remove_dead(Path::new(socket));
+            }
+        }
+        MountKind::Session => {}
     }
     if let Some(folder) = leftovers.folder {
         Place { path: PathBuf::from(folder), made: true }.remove();
