@@ -2,6 +2,7 @@
 //! of others (QEMU, NBD tools, SQLite's shell) make of its files. One file a feature.
 
 mod architecture;
+mod archive;
 mod backup;
 mod browse;
 mod chain;

@@ -1,9 +1,13 @@
 //! `backup extract`: files out of a backup.
 
-use api::{FileEntry, FileType};
+use api::{ArchiveFormat, FileEntry, FileType};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap_complete::engine::ArgValueCompleter;
+use cli::archive::{Archiver, Order};
 use cli::browse::{Browsing, Copied, PointArgs, ViewArgs, path_of};
+use cli::complete;
 use cli::extract::{Extraction, Overwrite, Report, Wanted, split};
-use cli::{App, Exit, Failure, Manual, Result, Work, one_line, shell_word};
+use cli::{App, Connection, Exit, Failure, Manual, Result, Work, one_line, shell_word};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
@@ -21,7 +25,15 @@ const MANUAL: Manual = Manual {
             "sendense-ctl backup extract pgtest2@latest /etc --output ./restored",
         ),
         ("all that match", "sendense-ctl backup extract latest '/var/log/**/*.log' --output ./logs/"),
-        ("into a pipe", "sendense-ctl backup extract latest --file /srv/dump.sql --output - | mysql"),
+        ("a folder as an archive", "sendense-ctl backup extract pgtest2@latest /etc --output ./etc.tar.gz"),
+        (
+            "an archive into a pipe",
+            "sendense-ctl backup extract latest /srv --archive tar --output - | ssh web1 tar -xpf - -C /",
+        ),
+        (
+            "one file into a pipe",
+            "sendense-ctl backup extract latest --file /srv/dump.sql --output - | mysql",
+        ),
     ],
     exits: cli::exits![
         Incomplete,
@@ -41,29 +53,38 @@ const MANUAL: Manual = Manual {
 /// Get files and folders out of a backup
 ///
 /// Nothing is mounted, and no root is needed. Modes, times, links, holes and extended attributes are kept, owners too
-/// where root runs it. One file goes to exactly the place that --output names; a folder or several files go into it.
+/// where root runs it. One file goes to exactly the place that --output names; a folder or several files go into it, or
+/// become one archive where --archive says so or --output is called .zip, .tar, .tar.gz or .tar.zst.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MANUAL.help(), add = MANUAL)]
 pub struct Args {
     #[command(flatten)]
     point: PointArgs,
     /// A file, folder or pattern (*, ?, […], ** over folders) in the backup; may be given several times
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", add = ArgValueCompleter::new(complete::paths))]
     file: Vec<OsString>,
     /// Where to: a file, a folder, or - for stdout
     #[arg(short, long, value_name = "DEST", default_value = ".", value_hint = clap::ValueHint::AnyPath)]
     output: PathBuf,
+    /// Make one archive: zip, tar, tar.gz or tar.zst; by the name of --output where folders or several files go into it
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    archive: Option<ArchiveFormat>,
     /// What happens to files that are there already: never (leave them), newer (replace older ones), always
     #[arg(long, value_name = "WHEN")]
     overwrite: Option<When>,
     /// Leave files to who runs this, also as root
     #[arg(long)]
     no_owner: bool,
-    /// Make device nodes too, and keep setuid and setgid bits; only as root
+    /// Make device nodes too, and keep setuid and setgid bits; only as root, or in a tar archive
     #[arg(long)]
     special: bool,
     #[command(flatten)]
     view: ViewArgs,
+}
+
+fn formats() -> impl TypedValueParser<Value = ArchiveFormat> {
+    let words = ArchiveFormat::ALL.map(ArchiveFormat::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<ArchiveFormat>())
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -89,23 +110,20 @@ impl Args {
         }
         let hub = app.connect(Work::Requests)?;
         let session = Browsing::open(&hub, app, &self.point.address(), &self.view)?;
+        if let Some(format) = self.archive {
+            return self.pack(&hub, &session, app, &words, format);
+        }
         let (found, several) = find(&session, &words, app)?;
         if self.output == Path::new("-") {
             return to_stdout(&session, &found);
         }
-        let wanted = Wanted {
-            overwrite: match self.overwrite {
-                None | Some(When::Never) => Overwrite::Never,
-                Some(When::Newer) => Overwrite::Newer,
-                Some(When::Always) => Overwrite::Always,
-            },
-            owners: !self.no_owner,
-            special: self.special,
-        };
-        let mut extraction = Extraction::new(&hub, &session, &app.ui, wanted)?;
-        let exactly =
-            !several && found.iter().all(|one| one.entry.kind != FileType::Directory) && !self.is_folder();
-        if let (true, [one]) = (exactly, found.as_slice()) {
+        let one_file = !several && found.iter().all(|one| one.entry.kind != FileType::Directory);
+        if let Some(format) = self.named_format().filter(|_| !one_file) {
+            return self.pack(&hub, &session, app, &words, format);
+        }
+        let wanted = Wanted { overwrite: self.overwrite(), owners: !self.no_owner, special: self.special };
+        let mut extraction = Extraction::new(&hub, &session, &app.ui, wanted, &words)?;
+        if let (true, [one]) = (one_file && !self.is_folder(), found.as_slice()) {
             let (folder, name) = split(&self.output);
             extraction.file(&one.entry, &folder, name.as_bytes())?;
             let skipped = extraction.report.skipped > 0;
@@ -129,10 +147,48 @@ impl Args {
         }
         let report = extraction.report.clone();
         drop(extraction);
-        for warning in session.now()?.warnings {
-            app.ui.warn(&one_line(&warning));
+        self.tell(app, &session, &report, "extracted")
+    }
+
+    /// Makes one archive of what the words name.
+    fn pack(
+        &self,
+        hub: &Connection,
+        session: &Browsing<'_>,
+        app: &App,
+        words: &[Vec<u8>],
+        format: ArchiveFormat,
+    ) -> Result<Exit> {
+        if self.no_owner {
+            return Err(Failure::usage("an archive has the owners, and --no-owner leaves them out")
+                .next("unpack it with: tar --no-same-owner"));
         }
-        Ok(self.tell(app, &report))
+        let archiver = Archiver::new(hub, session, &app.ui);
+        let order = Order { words, format, special: self.special };
+        let report = if self.output == Path::new("-") {
+            let Some(report) = archiver.to_stdout(&order)? else { return Ok(Exit::Done) };
+            report
+        } else if self.is_folder() {
+            return Err(Failure::usage("--output is a folder, and --archive makes a file")
+                .next(format!("name the file: --output backup.{format}")));
+        } else {
+            archiver.to_file(&order, &self.output, self.overwrite())?
+        };
+        self.tell(app, session, &report, "packed")
+    }
+
+    /// The format that the output's name means.
+    fn named_format(&self) -> Option<ArchiveFormat> {
+        let name = self.output.file_name().filter(|_| !self.is_folder())?;
+        ArchiveFormat::of_name(&name.to_string_lossy())
+    }
+
+    fn overwrite(&self) -> Overwrite {
+        match self.overwrite {
+            None | Some(When::Never) => Overwrite::Never,
+            Some(When::Newer) => Overwrite::Newer,
+            Some(When::Always) => Overwrite::Always,
+        }
     }
 
     /// Whether the output is meant as a folder.
@@ -140,10 +196,14 @@ impl Args {
         self.output.is_dir() || self.output.as_os_str().as_bytes().ends_with(b"/")
     }
 
-    fn tell(&self, app: &App, report: &Report) -> Exit {
+    fn tell(&self, app: &App, session: &Browsing<'_>, report: &Report, done: &str) -> Result<Exit> {
+        for warning in session.now()?.warnings {
+            app.ui.warn(&one_line(&warning));
+        }
         let incomplete = report.failed > 0 || (report.skipped > 0 && self.overwrite.is_none());
-        if app.ui.json {
-            app.ui.document(report);
+        let piped = self.output == Path::new("-");
+        if app.ui.json && !piped {
+            app.ui.json_line(&summary(report));
         } else if !app.ui.quiet {
             let mut parts = vec![format!("{} files", report.files)];
             let counts =
@@ -152,10 +212,11 @@ impl Args {
                 counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
             );
             let size = app.ui.show.size(report.bytes);
+            let output = self.output.to_string_lossy();
             app.ui.note(&format!(
-                "{}, {size} extracted to {}",
+                "{}, {size} {done} to {}",
                 parts.join(", "),
-                shell_word(&self.output.to_string_lossy())
+                if piped { "stdout".into() } else { shell_word(&output) }
             ));
             let left = [
                 (report.skipped, "left as they are, because they exist (--overwrite newer|always)"),
@@ -167,8 +228,26 @@ impl Args {
                 app.ui.note(&format!("{count} {what}"));
             }
         }
-        if incomplete { Exit::Incomplete } else { Exit::Done }
+        Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
     }
+}
+
+/// The last line of `--json`.
+fn summary(report: &Report) -> serde_json::Value {
+    serde_json::json!({
+        "message_type": "summary",
+        "schema_version": cli::SCHEMA_VERSION,
+        "success": report.failed == 0,
+        "files": report.files,
+        "folders": report.folders,
+        "links": report.links,
+        "special": report.special,
+        "bytes": report.bytes,
+        "skipped": report.skipped,
+        "left_out": report.left_out,
+        "incomplete": report.incomplete,
+        "failed": report.failed,
+    })
 }
 
 /// What the words mean, and whether they can mean several things.

@@ -7,6 +7,7 @@
 //!
 //! Not here: routing and status lines (`server`), what the requests do (`hub`), how results are shown (`cli`).
 
+mod archive;
 mod backup;
 mod browse;
 mod caller;
@@ -14,6 +15,7 @@ mod chain;
 mod client;
 mod code;
 mod compare;
+mod contents;
 mod doctor;
 mod error;
 mod export;
@@ -31,6 +33,10 @@ mod telemetry;
 mod verify;
 mod vm;
 
+pub use archive::{
+    ARCHIVE_HEADER, ArchiveFormat, ArchiveProgress, ArchiveStatus, ContentsRequest, DirectoryQuery,
+    FileCount, MAX_CONTENTS, MakeArchive, Selection,
+};
 pub use backup::{
     Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
 };
@@ -42,12 +48,15 @@ pub use browse::{
 pub use caller::{Caller, Role};
 pub use chain::{Chain, ChainPoint};
 pub use client::{
-    Client, ClientError, Download, EventStream, InProcess, Line, LineStream, RequestBody, ResponseBody,
-    Transport, TransportError,
+    ArchiveDownload, Client, ClientError, Contents, Counting, Download, EventStream, InProcess, Line,
+    LineStream, RequestBody, ResponseBody, Transport, TransportError,
 };
 pub use code::{ErrorCode, UnknownCode};
 pub use compare::{
     ChangeKind, ChangedPart, DiffAnswer, DiffLine, DiffQuery, DiffRequest, DiffSummary, FileChange, FileState,
+};
+pub use contents::{
+    CONTENTS_TYPE, Damaged, FRAME_HEAD, Frame, Frames, MAX_FRAME, data_head, end_frame, failed_frame,
 };
 pub use doctor::{DoctorFix, DoctorReport, Finding, Severity};
 pub use error::{ApiError, ErrorBody};

@@ -12,6 +12,7 @@ use api::{
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use std::ffi::{OsStr, OsString};
+use std::future::Future;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ const MAX_KEY: u64 = 8 << 20;
 #[derive(Debug, Clone, Args)]
 pub struct PointArgs {
     /// The backup (an id, the beginning of one, latest, VM@latest, VM@2025-10-06), then paths in it
-    #[arg(value_name = "BACKUP] [PATH", required_unless_present = "backup_id", add = ArgValueCompleter::new(complete::backups))]
+    #[arg(value_name = "BACKUP] [PATH", required_unless_present = "backup_id", add = ArgValueCompleter::new(complete::backup_then_paths))]
     words: Vec<OsString>,
     /// The backup as an option; all words are paths then
     #[arg(long, value_name = "BACKUP", add = ArgValueCompleter::new(complete::backups))]
@@ -154,8 +155,12 @@ impl<'a> Browsing<'a> {
         xattrs: bool,
         take: &mut dyn FnMut(FileList) -> Result<()>,
     ) -> Result<()> {
-        let (client, id) = (self.hub.client(), self.id());
-        self.pages(path, recursive, xattrs, &|query| self.hub.wait(client.files(id, query)), take)
+        let (client, id) = (self.hub.client().clone(), self.id().to_owned());
+        let ask = move |query: FilesQuery| {
+            let (client, id) = (client.clone(), id.clone());
+            async move { client.files(&id, &query).await }
+        };
+        self.pages(path, recursive, xattrs, ask, take)
     }
 
     /// All that matches a pattern, page by page.
@@ -163,37 +168,47 @@ impl<'a> Browsing<'a> {
     /// # Errors
     /// Where the pattern is beyond the bounds.
     pub fn glob(&self, pattern: &[u8], take: &mut dyn FnMut(FileList) -> Result<()>) -> Result<()> {
-        let (client, id) = (self.hub.client(), self.id());
-        self.pages(pattern, false, true, &|query| self.hub.wait(client.glob(id, query)), take)
+        let (client, id) = (self.hub.client().clone(), self.id().to_owned());
+        let ask = move |query: FilesQuery| {
+            let (client, id) = (client.clone(), id.clone());
+            async move { client.glob(&id, &query).await }
+        };
+        self.pages(pattern, false, true, ask, take)
     }
 
-    fn pages(
+    /// Asks for the next page while the one before is taken.
+    fn pages<F>(
         &self,
         path: &[u8],
         recursive: bool,
         xattrs: bool,
-        ask: &dyn Fn(&FilesQuery) -> Result<FileList, ClientError>,
+        ask: impl Fn(FilesQuery) -> F,
         take: &mut dyn FnMut(FileList) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<FileList, ClientError>> + Send + 'static,
+    {
         let place = PathQuery::of(path);
+        let page = |offset: u64| FilesQuery {
+            path: place.path.clone(),
+            path_b64: place.path_b64.clone(),
+            recursive: recursive.then_some(true),
+            xattrs: xattrs.then_some(true),
+            limit: Some(PAGE),
+            offset: Some(offset),
+        };
         let mut offset = 0;
+        let mut list = self.hub.wait(ask(page(0)))?;
         loop {
-            let query = FilesQuery {
-                path: place.path.clone(),
-                path_b64: place.path_b64.clone(),
-                recursive: recursive.then_some(true),
-                xattrs: xattrs.then_some(true),
-                limit: Some(PAGE),
-                offset: Some(offset),
-            };
-            let list = ask(&query)?;
             // Those that can't be read count too.
             offset += u64::from(PAGE);
-            let done = offset >= list.total_count;
+            let next = (offset < list.total_count).then(|| self.hub.spawn(ask(page(offset))));
             take(list)?;
-            if done {
-                return Ok(());
-            }
+            let Some(next) = next else { return Ok(()) };
+            list = self.hub.wait(next).map_err(|error| {
+                Failure::new(crate::Exit::Failed, "internal", "a page of the listing was lost")
+                    .why(error.to_string())
+            })??;
         }
     }
 

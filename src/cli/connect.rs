@@ -147,6 +147,14 @@ impl Connection {
         self.runtime.block_on(work)
     }
 
+    /// Lets a call go on beside what is [waited](Self::wait) for.
+    pub fn spawn<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.runtime.spawn(work)
+    }
+
     /// The backup that an address means.
     ///
     /// # Errors

@@ -5,7 +5,10 @@
 //! or written is told, counted and left out, and the rest goes on. Nothing is written outside of the target
 //! ([`target`]), whatever the backup, or what stands in the target, holds.
 
+mod meter;
 pub mod target;
+
+pub(crate) use meter::Meter;
 
 use crate::browse::{Browsing, path_of, target_of};
 use crate::connect::Connection;
@@ -13,7 +16,7 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::{Interrupts, Wish};
 use crate::show::one_line;
 use crate::ui::Ui;
-use api::{FileEntry, FileType, PathQuery, from_base64};
+use api::{Contents, ContentsRequest, FileEntry, FileType, Frame, PathQuery, from_base64};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -22,15 +25,16 @@ use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 use target::{Attributes, Folder};
 
 /// How deep folders are followed: each holds a file descriptor open.
 const MAX_DEPTH: usize = 500;
 /// A file whose holes are smaller together is copied whole.
 const WORTH_HOLES: u64 = 1 << 20;
-/// How often the line that tells how far it is changes.
-const TICK: Duration = Duration::from_millis(200);
+/// Files up to this size are asked for together, so many at once, and so many bytes.
+const SMALL: u64 = 4 << 20;
+const TOGETHER: usize = 500;
+const TOGETHER_BYTES: u64 = 32 << 20;
 
 /// What happens to a file that stands in the target already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +95,7 @@ pub struct Extraction<'a> {
     names: HashMap<String, (Vec<Vec<u8>>, Vec<u8>)>,
     /// The folders of the backup that the way to the current one leads through.
     way: HashSet<String>,
-    meter: Meter,
+    meter: Meter<'a>,
     /// So far.
     pub report: Report,
 }
@@ -111,11 +115,17 @@ impl From<Failure> for Trouble {
 }
 
 impl<'a> Extraction<'a> {
-    /// Nothing is done yet.
+    /// Nothing is done yet. `words` are the paths and patterns that are going to be extracted.
     ///
     /// # Errors
     /// Where signals can't be listened to.
-    pub fn new(hub: &'a Connection, session: &'a Browsing<'a>, ui: &'a Ui, wanted: Wanted) -> Result<Self> {
+    pub fn new(
+        hub: &'a Connection,
+        session: &'a Browsing<'a>,
+        ui: &'a Ui,
+        wanted: Wanted,
+        words: &[Vec<u8>],
+    ) -> Result<Self> {
         let interrupts = hub.wait(async { Interrupts::listen() })?;
         Ok(Extraction {
             hub,
@@ -127,7 +137,7 @@ impl<'a> Extraction<'a> {
             base: None,
             names: HashMap::new(),
             way: HashSet::new(),
-            meter: Meter::new(ui),
+            meter: Meter::new(hub, session, ui, words),
             report: Report::default(),
         })
     }
@@ -185,7 +195,7 @@ impl<'a> Extraction<'a> {
         way: &mut Vec<Vec<u8>>,
         name: &[u8],
     ) -> Result<(), Trouble> {
-        self.meter.show(&self.report);
+        self.meter.show(self.report.files, self.report.bytes);
         if !target::is_name(name) {
             return Err(Trouble::Entry("its name would lead elsewhere".to_owned()));
         }
@@ -247,11 +257,13 @@ impl<'a> Extraction<'a> {
         }
         let path = path_of(entry);
         let mut failed = Ok(());
-        let listed = self.session.folder(path.as_bytes(), false, true, &mut |page| {
+        let session = self.session;
+        let listed = session.folder(path.as_bytes(), false, true, &mut |page| {
             for error in &page.errors {
                 self.report.failed += 1;
                 self.ui.warn(&one_line(&format!("{}: {}", error.path, error.error)));
             }
+            let mut batch = Batch::default();
             for child in &page.files {
                 let exact = path_of(child);
                 let name = exact.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
@@ -259,13 +271,17 @@ impl<'a> Extraction<'a> {
                 if path.as_bytes() == b"/" && name == b"@volumes" {
                     continue;
                 }
-                let done = self.entry(child, folder, way, &name);
-                if let Err(failure) = self.settle(child, done) {
-                    failed = Err(());
-                    return Err(failure);
-                }
+                let done = if is_small(child) {
+                    batch.bytes += child.size;
+                    batch.files.push((child, name));
+                    if batch.is_full() { self.together(&mut batch, folder) } else { Ok(()) }
+                } else {
+                    let done = self.entry(child, folder, way, &name);
+                    self.settle(child, done)
+                };
+                done.inspect_err(|_| failed = Err(()))?;
             }
-            Ok(())
+            self.together(&mut batch, folder).inspect_err(|_| failed = Err(()))
         });
         self.way.remove(&entry.node);
         match (listed, failed) {
@@ -322,6 +338,91 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
+    /// Writes the small files of a batch, whose contents come in one answer.
+    fn together(&mut self, batch: &mut Batch<'_>, folder: &Folder) -> Result<()> {
+        let mut wanted = Vec::with_capacity(batch.files.len());
+        batch.bytes = 0;
+        for (entry, name) in batch.files.drain(..) {
+            let may = if target::is_name(&name) {
+                self.may_write(entry, folder, &name)
+            } else {
+                Err(Trouble::Entry("its name would lead elsewhere".to_owned()))
+            };
+            match may {
+                Ok(true) => wanted.push((entry, name)),
+                Ok(false) => self.report.skipped += 1,
+                Err(trouble) => self.settle(entry, Err(trouble))?,
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let request = ContentsRequest { nodes: wanted.iter().map(|(entry, _)| entry.node.clone()).collect() };
+        let (hub, session) = (self.hub, self.session);
+        let id = &session.mount.mount_id;
+        hub.wait(async {
+            let mut contents = hub.client().contents(id, &request).await?;
+            for (entry, name) in &wanted {
+                let done = self.one_of(entry, name, folder, &mut contents).await;
+                self.settle(entry, done)?;
+                self.meter.show(self.report.files, self.report.bytes);
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the next file of an answer. Where it can't be written, the answer is read on to its end.
+    async fn one_of(
+        &mut self,
+        entry: &FileEntry,
+        name: &[u8],
+        folder: &Folder,
+        contents: &mut Contents,
+    ) -> Result<(), Trouble> {
+        let begun = folder.begin();
+        let mut failed = begun.as_ref().err().map(cannot_write);
+        let mut at = 0;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                wish = self.interrupts.next() => match wish {
+                    Wish::Stop(exit) => return Err(stopped(exit)),
+                    Wish::Status => {
+                        self.ui.note(&self.meter.line(self.report.files, self.report.bytes));
+                        continue;
+                    }
+                },
+                frame = contents.next() => frame,
+            };
+            // Whatever comes after a stream that broke off would fail alike.
+            match frame.map_err(|error| Trouble::End(error.into()))? {
+                Frame::Data(bytes) => {
+                    if let (Ok(partial), None) = (&begun, &failed) {
+                        failed =
+                            partial.file.write_all_at(&bytes, at).err().map(|error| cannot_write(&error));
+                    }
+                    at += bytes.len() as u64;
+                    self.report.bytes += bytes.len() as u64;
+                }
+                Frame::Failed(why) => return Err(Trouble::Entry(why)),
+                Frame::End => break,
+            }
+        }
+        if let Some(trouble) = failed {
+            return Err(trouble);
+        }
+        if at != entry.size {
+            return Err(Trouble::Entry(format!("{at} bytes came, and {} were to come", entry.size)));
+        }
+        if let Ok(partial) = begun {
+            let attributes = self.attributes(entry);
+            let missing = partial.finish(name, &attributes, true).map_err(|error| cannot_write(&error))?;
+            self.missing(entry, &missing);
+            self.report.files += 1;
+        }
+        Ok(())
+    }
+
     /// The folder that lies at `way` from the target.
     fn reopen(&self, way: &[Vec<u8>]) -> Option<Folder> {
         let mut at = self.base.as_ref()?.again().ok()?;
@@ -335,7 +436,8 @@ impl<'a> Extraction<'a> {
         let query = PathQuery::of(path);
         let mut at = part.as_ref().map_or(0, |part| part.start);
         let (client, id) = (self.hub.client(), &self.session.mount.mount_id);
-        let (interrupts, report, meter) = (&mut self.interrupts, &mut self.report, &mut self.meter);
+        let (interrupts, report, meter, ui) =
+            (&mut self.interrupts, &mut self.report, &mut self.meter, self.ui);
         self.hub.wait(async {
             let mut download = client
                 .download(id, &query, part)
@@ -345,11 +447,11 @@ impl<'a> Extraction<'a> {
                 let next = tokio::select! {
                     biased;
                     wish = interrupts.next() => match wish {
-                        Wish::Stop(exit) => {
-                            let failure = Failure::new(exit, "cancelled", "the extraction was stopped");
-                            return Err(Trouble::End(failure.why("what is complete stays, nothing else is left")));
+                        Wish::Stop(exit) => return Err(stopped(exit)),
+                        Wish::Status => {
+                            ui.note(&meter.line(report.files, report.bytes));
+                            continue;
                         }
-                        Wish::Status => continue,
                     },
                     next = download.next() => next,
                 };
@@ -361,7 +463,7 @@ impl<'a> Extraction<'a> {
                 file.write_all_at(&bytes, at).map_err(|error| cannot_write(&error))?;
                 at += bytes.len() as u64;
                 report.bytes += bytes.len() as u64;
-                meter.show(report);
+                meter.show(report.files, report.bytes);
             }
         })
     }
@@ -411,6 +513,32 @@ impl<'a> Extraction<'a> {
     }
 }
 
+/// Small files of a folder, in their order.
+#[derive(Default)]
+struct Batch<'a> {
+    files: Vec<(&'a FileEntry, Vec<u8>)>,
+    bytes: u64,
+}
+
+impl Batch<'_> {
+    fn is_full(&self) -> bool {
+        self.files.len() >= TOGETHER || self.bytes >= TOGETHER_BYTES
+    }
+}
+
+/// A file that is nothing but its content.
+fn is_small(entry: &FileEntry) -> bool {
+    entry.kind == FileType::File
+        && entry.links == 1
+        && (1..=SMALL).contains(&entry.size)
+        && entry.size.saturating_sub(entry.allocated_bytes) < WORTH_HOLES
+}
+
+fn stopped(exit: crate::Exit) -> Trouble {
+    let failure = Failure::new(exit, "cancelled", "the extraction was stopped");
+    Trouble::End(failure.why("what is complete stays, nothing else is left"))
+}
+
 fn cannot_write(error: &io::Error) -> Trouble {
     match error.kind() {
         // Every further file would fail alike.
@@ -427,48 +555,6 @@ fn time(text: &str) -> Option<(i64, i64)> {
     let nanos = text.parse::<Timestamp>().ok()?.as_nanosecond();
     let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
     Some((seconds, i64::try_from(nanos.rem_euclid(1_000_000_000)).ok()?))
-}
-
-/// The line that tells how far it is, on a terminal.
-struct Meter {
-    bar: Option<indicatif::ProgressBar>,
-    started: Instant,
-    shown: Instant,
-    show: crate::show::Show,
-}
-
-impl Meter {
-    fn new(ui: &Ui) -> Self {
-        let live = crate::ui::stderr_is_live() && !ui.quiet && !ui.json;
-        let bar = live.then(|| {
-            let bar = ui.screen.raise().add(indicatif::ProgressBar::no_length());
-            bar.with_style(
-                indicatif::ProgressStyle::with_template("{msg}")
-                    .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
-            )
-        });
-        let now = Instant::now();
-        Meter { bar, started: now, shown: now, show: ui.show.clone() }
-    }
-
-    fn show(&mut self, report: &Report) {
-        let Some(bar) = &self.bar else { return };
-        if self.shown.elapsed() < TICK {
-            return;
-        }
-        self.shown = Instant::now();
-        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
-        let speed = self.show.speed((report.bytes as f64 / seconds) as u64);
-        bar.set_message(format!("{} files, {}, {speed}", report.files, self.show.size(report.bytes)));
-    }
-}
-
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// The last component of a path that a user gave, and the folder before it.

@@ -8,6 +8,7 @@
 //!
 //! What is *not* here: the commands themselves (`commands/`), the wire types (`api`), the engine (`hub`).
 
+pub mod archive;
 mod arguments;
 pub mod backup_job;
 pub mod browse;

@@ -7,6 +7,10 @@
 //! Not here: what is open where and for how long (`mounts`), file systems and paths of guests (`guestfs`), HTTP
 //! (`server`).
 
+mod archive;
+mod chosen;
+mod contents;
+mod count;
 mod disk;
 pub(crate) mod entry;
 pub(crate) mod failure;
@@ -14,6 +18,8 @@ mod opening;
 mod session;
 mod volumes;
 
+pub use archive::{ArchiveOrder, PreparedArchive};
+pub use contents::{Outlet, PreparedContents};
 pub(crate) use opening::{OpenPoint, View, keys_of};
 pub use session::{OpenFile, Page, Session};
 
@@ -41,7 +47,11 @@ impl Hub {
             ignore_journal: request.ignore_journal,
             keys: keys_of(&request.keys_b64)?,
         };
-        let lease = self.lock_point(&record.id, operation, &id).await?;
+        let lease = match self.inner.passing {
+            // The files are open once this is done; should the point go before, there is nothing to see.
+            true => self.inner.leases.nothing(),
+            false => self.lock_point(&record.id, operation, &id).await?,
+        };
         let idle = Duration::from_secs(request.idle_timeout_seconds.unwrap_or(DEFAULT_IDLE_SECONDS));
         let opened = async {
             let point = self.open_point(record, view.disk).await?;

@@ -28,6 +28,8 @@ pub enum Missing {
     Disk,
     /// A restore session.
     Mount,
+    /// An archive of a restore session.
+    Archive,
 }
 
 /// The process that has what was wanted.
@@ -85,6 +87,7 @@ pub enum Error {
     #[error("there is no {} {id}", match .what {
         Missing::Backup => "backup", Missing::Vm => "VM", Missing::Repository => "repository",
         Missing::Job => "job", Missing::Disk => "disk", Missing::Mount => "restore session",
+        Missing::Archive => "archive",
     })]
     NotFound {
         /// Kind of thing.
@@ -298,6 +301,7 @@ impl Error {
                 Missing::Job => ErrorCode::JobNotFound,
                 Missing::Disk => ErrorCode::DiskNotFound,
                 Missing::Mount => ErrorCode::MountNotFound,
+                Missing::Archive => ErrorCode::NotFound,
             },
             Error::ChainNotFound { .. } => ErrorCode::ChainNotFound,
             Error::Ambiguous { .. } => ErrorCode::Ambiguous,
@@ -348,6 +352,7 @@ impl Error {
                 Missing::Repository => "`sendense-ctl repo list` shows what there is".into(),
                 Missing::Job => "the job may belong to another hub".into(),
                 Missing::Disk => "`sendense-ctl vm show` and `backup show` list the disks".into(),
+                Missing::Archive => "a restore session remembers the last 32 archives that were made of it".into(),
                 Missing::Mount => {
                     "it may have been closed because nobody used it; `sendense-ctl restore mounts` lists the open ones"
                         .into()

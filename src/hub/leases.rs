@@ -78,6 +78,11 @@ impl LeaseKeeper {
         Guard { keeper: self.clone(), lease: Some(lease), runtime: tokio::runtime::Handle::current() }
     }
 
+    /// A guard of nothing, for who only looks in passing and must not write.
+    pub(crate) fn nothing(&self) -> Guard {
+        Guard { keeper: self.clone(), lease: None, runtime: tokio::runtime::Handle::current() }
+    }
+
     /// Ends by itself when nothing is held any more.
     async fn beat(self) {
         loop {

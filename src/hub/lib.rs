@@ -81,7 +81,7 @@ mod verify;
 mod vms;
 mod watch;
 
-pub use browse::{OpenFile, Page, Session};
+pub use browse::{ArchiveOrder, OpenFile, Outlet, Page, PreparedArchive, PreparedContents, Session};
 pub use catalog::{Location as CatalogLocation, LocationError};
 pub use catalog_copy::{CopiedTable, copy_catalog};
 pub use config::{HubConfig, Notice};
@@ -109,6 +109,8 @@ struct Inner {
     leases: LeaseKeeper,
     mounts: mounts::Registry,
     readers: readers::Readers,
+    /// Opened to look in passing: nothing is written, leases neither.
+    passing: bool,
 }
 
 impl Hub {
@@ -131,6 +133,7 @@ impl Hub {
                 leases,
                 mounts,
                 readers: readers::Readers::default(),
+                passing: false,
             }),
         };
         if hub.catalog().is_writable() {
@@ -163,6 +166,7 @@ impl Hub {
                 leases,
                 mounts,
                 readers: readers::Readers::default(),
+                passing: true,
             }),
         })
     }

@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 }
 
 /// The bytes of a path that was given as text or in Base64.
-fn path_of(path: Option<String>, path_b64: Option<&str>) -> Result<Option<Vec<u8>>> {
+pub(crate) fn path_of(path: Option<String>, path_b64: Option<&str>) -> Result<Option<Vec<u8>>> {
     match (path, path_b64) {
         (Some(_), Some(_)) => Err(ApiError::invalid("path_b64", "give path or path_b64, not both").into()),
         (Some(path), None) => Ok(Some(path.into_bytes())),
@@ -52,7 +52,7 @@ fn page(query: &FilesQuery) -> Result<Page> {
     })
 }
 
-fn needed_path(query: PathQuery) -> Result<Vec<u8>> {
+pub(crate) fn needed_path(query: PathQuery) -> Result<Vec<u8>> {
     path_of(query.path, query.path_b64.as_deref())?
         .ok_or_else(|| ApiError::invalid("path", "path: name a file of the restore point").into())
 }

@@ -202,7 +202,7 @@ fn content_type(name: &[u8], first: &[u8], from_the_beginning: bool) -> String {
 }
 
 /// A name that old clients understand, and the exact one (RFC 6266, section 4.3).
-fn disposition(name: &[u8]) -> String {
+pub(crate) fn disposition(name: &[u8]) -> String {
     let plain: String = name
         .iter()
         .map(|&byte| {

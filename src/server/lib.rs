@@ -11,6 +11,7 @@
 //! Not here: sockets, TLS and logins (the hub's service), what the requests do (`hub`), the shapes (`api`).
 
 mod answer;
+mod archive;
 mod backups;
 mod browse;
 mod caller;
@@ -26,6 +27,7 @@ mod repositories;
 mod search;
 mod service;
 mod state;
+mod stream;
 mod telemetry;
 mod vms;
 
@@ -60,6 +62,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(browse::routes())
         .merge(search::routes())
         .merge(export::routes())
+        .merge(archive::routes())
         .merge(repositories::routes())
         .merge(vms::routes())
         .merge(telemetry::routes())

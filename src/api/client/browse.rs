@@ -9,7 +9,7 @@ use crate::{
     UnmountQuery, Unmounted,
 };
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use std::ops::Range;
 
@@ -27,6 +27,13 @@ impl std::fmt::Debug for Download {
 }
 
 impl Download {
+    /// The body of that answer.
+    pub(super) fn of(response: Response<ResponseBody>) -> Self {
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        Download { body: response.into_body(), length }
+    }
+
     /// The next bytes; `None` after the last.
     ///
     /// # Errors
@@ -96,9 +103,7 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={}-{last}", range.start));
         }
         let response = self.send(request.body(Bytes::new()).map_err(ClientError::request)?).await?;
-        let length = response.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Download { body: response.into_body(), length })
+        Ok(Download::of(response))
     }
 
     /// `GET /restore/resources`.

@@ -6,6 +6,7 @@
 //! Bounds: an answer that is no stream is read up to 64 MiB, an event up to 1 MiB; more is an error.
 //! Dropping a call drops its request; what the hub has accepted goes on (jobs are cancelled by asking).
 
+mod archive;
 mod backups;
 mod browse;
 mod error;
@@ -18,6 +19,7 @@ mod search;
 mod service;
 mod transport;
 
+pub use archive::{ArchiveDownload, Contents, Counting};
 pub use browse::Download;
 pub use error::ClientError;
 pub use events::EventStream;

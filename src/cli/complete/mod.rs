@@ -1,10 +1,13 @@
-//! Completion of live values: VMs, backups, repositories, tags, mounts.
+//! Completion of live values: VMs, backups, paths in backups, repositories, tags, mounts.
 //!
 //! The shell runs the program itself at every Tab, with `COMPLETE` set. An answer comes within
 //! `TIME_LIMIT` or not at all, nothing is ever said on the terminal, and nothing is made or changed: a state
 //! folder that is not there yet is left so.
 
 mod bash;
+mod paths;
+
+pub use paths::{backup_then_paths, paths};
 
 use crate::connect::peek;
 use crate::exit::Exit;
@@ -34,7 +37,8 @@ const MOST: u32 = 200;
 
 /// Answers the shell, where it asks. Must come first in `main`: it reads and clears `VARIABLE`.
 pub fn answer(command: fn() -> clap::Command) -> Option<Exit> {
-    std::env::var_os(VARIABLE)?;
+    let shell = std::env::var_os(VARIABLE)?;
+    drop(paths::ASKED.set((shell, command)));
     // Whatever goes wrong, the user is in the middle of typing.
     std::panic::set_hook(Box::new(|_| {}));
     let asked = std::panic::catch_unwind(|| {

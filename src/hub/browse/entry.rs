@@ -2,7 +2,7 @@
 
 use api::{FileEntry, FileType, XattrView, to_base64};
 use guestfs::tree::{Node, Tree};
-use guestfs::{FileKind, Result, Stat, Timestamp};
+use guestfs::{FileKind, NodeId, Result, Stat, Timestamp};
 
 /// What is known of `node`, whose path is `path`.
 pub(super) fn entry(tree: &Tree, path: &[u8], node: Node, xattrs: bool) -> Result<FileEntry> {
@@ -47,6 +47,15 @@ pub(super) fn entry(tree: &Tree, path: &[u8], node: Node, xattrs: bool) -> Resul
 /// The same for two names of one file, and for no others of the session.
 pub(super) fn number(node: Node) -> String {
     format!("{}:{}:{}", node.fs, node.id.tree, node.id.inode)
+}
+
+/// The node that [`number`] wrote.
+pub(super) fn node_of(text: &str) -> Option<Node> {
+    let mut numbers = text.split(':');
+    let fs = numbers.next()?.parse().ok()?;
+    let tree = numbers.next()?.parse().ok()?;
+    let inode = numbers.next()?.parse().ok()?;
+    numbers.next().is_none().then_some(Node { fs, id: NodeId { tree, inode } })
 }
 
 /// Text as far as it is UTF-8.
@@ -103,6 +112,15 @@ pub(crate) fn permissions(stat: &Stat) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_read_as_it_was_written() {
+        let node = Node { fs: 3, id: NodeId { tree: u64::MAX, inode: 12 } };
+        assert_eq!(node_of(&number(node)), Some(node));
+        for odd in ["", "1:2", "1:2:3:4", "a:b:c", "-1:0:0", "1:2:99999999999999999999"] {
+            assert_eq!(node_of(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn permissions_look_as_in_ls() {

@@ -4,6 +4,7 @@
 //! whoever still holds it (a download that runs): its files are open, whatever becomes of their names. Its lease is given
 //! back when it is closed.
 
+use super::archive::Archives;
 use super::entry::{entry, number};
 use super::{failure, volumes};
 use crate::leases::Guard;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// The most entries of one folder that are sorted for a listing.
 const MAX_FOLDER: usize = 4 << 20;
+/// The most bytes of entries that are kept for the next page.
+const MAX_KEPT: usize = 32 << 20;
 /// The most runs of data that are told of one file.
 const MAX_RUNS: usize = 10_000;
 /// The most problems that are told with one listing; the rest is counted in the last.
@@ -27,15 +30,22 @@ const MAX_ERRORS: usize = 100;
 /// An open point.
 pub struct Session {
     id: String,
-    backup: BackupId,
+    pub(super) backup: BackupId,
     vm_name: VmName,
-    tree: Tree,
+    pub(super) tree: Tree,
     /// Disks that could not be opened, and why.
     notes: Vec<String>,
     times: Arc<Times>,
+    /// The folder that was listed last.
+    last_folder: Mutex<Option<(Node, Arc<Names>)>>,
+    /// The archives that were made of it last.
+    pub(super) archives: Archives,
     /// Held until the session is closed.
     lease: Mutex<Option<Guard>>,
 }
+
+/// Entries of a folder, by name.
+type Names = Vec<(Vec<u8>, Node)>;
 
 /// Which part of a listing is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +96,8 @@ impl Session {
         lease: Guard,
     ) -> Self {
         let (times, lease) = (Arc::new(Times::new(idle)), Mutex::new(Some(lease)));
-        Session { id, backup, vm_name, tree, notes, times, lease }
+        let (last_folder, archives) = (Mutex::default(), Archives::default());
+        Session { id, backup, vm_name, tree, notes, times, last_folder, archives, lease }
     }
 
     /// When it was opened and used.
@@ -119,7 +130,7 @@ impl Session {
         }
     }
 
-    fn resolve(&self, path: &[u8], follow: Follow) -> Result<(Node, Vec<u8>)> {
+    pub(super) fn resolve(&self, path: &[u8], follow: Follow) -> Result<(Node, Vec<u8>)> {
         match self.tree.resolve(path, follow) {
             Ok(found) => Ok((found.node, found.path)),
             Err(error) => {
@@ -181,13 +192,32 @@ impl Session {
     }
 
     fn folder(&self, path: &[u8], dir: Node, page: Page, list: &mut Listing) -> guestfs::Result<()> {
-        let mut names: Vec<(Vec<u8>, Node)> = Vec::new();
+        let names = self.sorted(dir)?;
+        list.total = names.len() as u64;
+        let from = usize::try_from(page.offset).unwrap_or(usize::MAX).min(names.len());
+        for (name, node) in names[from..].iter().take(page.limit) {
+            list.read(&self.tree, &join(path, name), *node, page);
+        }
+        Ok(())
+    }
+
+    /// The entries of a folder, in the order of their names. The last one is kept, because its next page is asked for
+    /// soon, and a point never changes.
+    fn sorted(&self, dir: Node) -> guestfs::Result<Arc<Names>> {
+        if let Some((kept, names)) = &*self.last_folder.lock().unwrap_or_else(PoisonError::into_inner)
+            && *kept == dir
+        {
+            return Ok(Arc::clone(names));
+        }
+        let mut names: Names = Vec::new();
+        let mut held = 0;
         let mut full = false;
         self.tree.readdir(dir, 0, &mut |entry| {
             full = names.len() >= MAX_FOLDER;
             if full {
                 return ControlFlow::Break(());
             }
+            held += entry.name.len() + size_of::<(Vec<u8>, Node)>();
             names.push((entry.name.to_vec(), entry.node));
             ControlFlow::Continue(())
         })?;
@@ -195,10 +225,12 @@ impl Session {
             return Err(guestfs::Error::Limit(format!("the folder has more than {MAX_FOLDER} entries")));
         }
         names.sort();
-        for (name, node) in names {
-            list.add(&self.tree, &join(path, &name), node, page);
+        let names = Arc::new(names);
+        if held <= MAX_KEPT {
+            let kept = Some((dir, Arc::clone(&names)));
+            *self.last_folder.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         }
-        Ok(())
+        Ok(names)
     }
 
     fn below(&self, path: &[u8], start: Node, page: Page, list: &mut Listing) {
@@ -222,7 +254,7 @@ impl Session {
         let failed = |error: guestfs::Error| failure::at(&canonical, &error);
         let file = entry(&self.tree, &canonical, node, true).map_err(failed)?;
         let data = if file.kind == api::FileType::File {
-            self.data(node, &file).map_err(failed)?
+            self.data(node, file.size).map_err(failed)?
         } else {
             Vec::new()
         };
@@ -230,8 +262,8 @@ impl Session {
         Ok(FileInfo { file, volume, data, warnings: self.tree.warnings() })
     }
 
-    /// The parts of a file that hold data.
-    fn data(&self, node: Node, file: &FileEntry) -> guestfs::Result<Vec<(u64, u64)>> {
+    /// The parts of a file of that size that hold data.
+    pub(super) fn data(&self, node: Node, size: u64) -> guestfs::Result<Vec<(u64, u64)>> {
         let mut data: Vec<(u64, u64)> = Vec::new();
         let mut offset = 0;
         while let Some(run) = self.tree.map(node, offset)? {
@@ -240,7 +272,7 @@ impl Session {
                 match data.last_mut() {
                     Some((start, length)) if *start + *length == offset => *length += run.length,
                     Some((start, length)) if full => {
-                        *length = file.size.saturating_sub(*start);
+                        *length = size.saturating_sub(*start);
                         return Ok(data);
                     }
                     _ => data.push((offset, run.length)),
@@ -340,6 +372,11 @@ impl Listing {
         if position < page.offset || self.files.len() >= page.limit {
             return;
         }
+        self.read(tree, path, node, page);
+    }
+
+    /// Reads an entry of the page.
+    fn read(&mut self, tree: &Tree, path: &[u8], node: Node, page: Page) {
         match entry(tree, path, node, page.xattrs) {
             Ok(entry) => self.files.push(entry),
             Err(error) => self.fail(path, &error),
@@ -364,7 +401,7 @@ impl Listing {
 }
 
 /// A path and one more component.
-fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     let mut joined = path.to_vec();
     if joined != b"/" {
         joined.push(b'/');

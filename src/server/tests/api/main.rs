@@ -6,6 +6,7 @@ mod events;
 mod older;
 mod openapi;
 mod places;
+mod restore;
 mod search;
 mod support;
 mod telemetry;
