@@ -66,11 +66,12 @@ impl Hub {
         })
         .await?;
         let Backup { tags, notes, protected, protect_reason, .. } = changed;
-        let write = |row: &mut Backup| {
-            row.tags = tags;
-            row.notes = notes;
+        // It may be called again, where the catalog has to begin anew.
+        let write = move |row: &mut Backup| {
+            row.tags = tags.clone();
+            row.notes = notes.clone();
             row.protected = protected;
-            row.protect_reason = protect_reason;
+            row.protect_reason = protect_reason.clone();
         };
         Ok(self.catalog().modify_backup(id, write).await?.0)
     }
@@ -88,7 +89,7 @@ impl Hub {
         let outcome = async {
             let noted = found.clone();
             let (row, ()) =
-                self.catalog().modify_backup(id, move |row| row.verification = Some(noted)).await?;
+                self.catalog().modify_backup(id, move |row| row.verification = Some(noted.clone())).await?;
             let (repository, row) = (repository.clone(), row.clone());
             blocking::run("sidecars", move || {
                 let intact = row.disks.iter().all(|disk| {
