@@ -46,6 +46,7 @@ impl Hub {
             volume: request.volume.clone(),
             ignore_journal: request.ignore_journal,
             keys: keys_of(&request.keys_b64)?,
+            walked: false,
         };
         let lease = match self.inner.passing {
             // The files are open once this is done; should the point go before, there is nothing to see.

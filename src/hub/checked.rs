@@ -7,8 +7,8 @@
 //!
 //! What nobody has hashed is let through, as a restore does: the granule that a changed size of the disk cuts in two.
 //!
-//! Memory: `KEPT` granules a disk (4 MiB), and what [`ChainLookup`] takes. All files are open from the start: what
-//! happens to their names afterwards does not matter.
+//! Memory: `KEPT` granules a disk (4 MiB; 64 MiB for walks), and what [`ChainLookup`] takes. All files are open from the
+//! start: what happens to their names afterwards does not matter.
 
 use crate::points::OpenDisk;
 use block::{BlockSource, ChangeId, Error, Extent, GRANULE, Granule, Result, is_zero};
@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many granules are kept that small reads have asked for.
 const KEPT: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// The same where all folders of the disk are walked, in the order in which the guest has them: 64 MiB.
+const KEPT_FOR_WALKS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// How many granules are looked up at once.
 const BATCH: usize = 64;
 
@@ -42,6 +44,12 @@ impl CheckedDisk {
             name,
             kept: Mutex::new(LruCache::new(KEPT)),
         }
+    }
+
+    /// Keeps as much as a walk through all of its folders is quicker with.
+    pub(crate) fn for_walks(mut self) -> Self {
+        self.kept = Mutex::new(LruCache::new(KEPT_FOR_WALKS));
+        self
     }
 
     /// Fills `buf`, which holds whole granules from `offset` on, but for the disk's last one.

@@ -58,6 +58,7 @@ impl Hub {
             volume: query.volume,
             ignore_journal: query.ignore_journal,
             keys: keys_of(keys_b64)?,
+            walked: true,
         };
         let records = [self.point(before).await?, self.point(after).await?];
         let reader = self.inner.readers.enter();

@@ -70,6 +70,7 @@ impl Hub {
             volume: query.volume.clone(),
             ignore_journal: query.ignore_journal,
             keys: keys_of(keys_b64)?,
+            walked: true,
         });
         let scope = self.search_scope(&query).await?;
         let reader = self.inner.readers.enter();

@@ -18,8 +18,9 @@ pub struct WalkOptions {
     pub max_depth: usize,
     /// How many folders are entered at most.
     pub max_folders: usize,
-    /// Whether entries come in the order of their names' bytes. Otherwise they come as the file system has them, which
-    /// is the same each time too, and so does the folder that would take more than `SORTED_BYTES` of memory.
+    /// Whether entries come in the order of their names' bytes. Otherwise they come as the file system has them, some
+    /// hundred at a time in the order of their numbers, which is the same each time too and mostly the order in which they
+    /// lie on the disk. So does the folder that would take more than `SORTED_BYTES` of memory.
     pub sorted: bool,
     /// Whether volumes that stand in a folder are entered. They are visited in any case.
     pub cross_mounts: bool,
@@ -285,6 +286,8 @@ fn read(tree: &Tree, folder: &mut Folder, from: u64, sorted: bool, held: usize) 
     // A folder that is too large to be sorted comes in its own order, all of it.
     if sorted && folder.from.is_none() {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
+    } else if !sorted {
+        entries.sort_by_key(|entry| entry.node);
     }
     entries.reverse();
     folder.waiting = entries;

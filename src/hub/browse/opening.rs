@@ -36,6 +36,8 @@ pub(crate) struct View {
     pub ignore_journal: bool,
     /// Passphrases and contents of key files.
     pub keys: Vec<Vec<u8>>,
+    /// Whether all of its folders are going to be walked.
+    pub walked: bool,
 }
 
 impl Hub {
@@ -89,6 +91,7 @@ impl OpenPoint {
     pub(crate) fn tree(&self, view: &View, read: &Arc<AtomicU64>) -> Result<Tree> {
         let disk = |(index, open): &(DiskIndex, OpenDisk)| {
             let checked = CheckedDisk::new(open.again(), format!("disk {index} of {}", self.id));
+            let checked = if view.walked { checked.for_walks() } else { checked };
             Disk { index: index.0, device: Arc::new(PointDisk::new(checked, Arc::clone(read))) }
         };
         let disks: Vec<Disk> = self.disks.iter().map(disk).collect();
