@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Finding a name across 30 points, and the difference of two points: sendense-ctl beside its peers, in one run.
 
-  benches/find-diff.py [--work FOLDER] [--runs 3] [--files 100000]
+  benches/find-diff.py [--work FOLDER] [--runs 3] [--files 100000] [--keep] [--reuse FOLDER]
 
 As root (the peers mount). Makes an ext4 of so many files in folders as a Debian system has them, with a full and 29
 incremental backups of it, a few files changed between any two and 1 % of all between the last two. The peers read the
 same points: converted by qemu-img and mounted by the kernel through a loop device, and libguestfs where it is installed.
-Prints one Markdown table a task, as benches/bench.py.
+Prints one Markdown table a task, as benches/bench.py. --keep leaves the backups, --reuse takes those of an earlier run.
 """
 
 import argparse
@@ -53,64 +53,81 @@ def fill(root, count, chooser):
     return names
 
 
+def prepare(work, files):
+    """The disk and its backups."""
+    disk, at, state = work / "disk.raw", work / "mnt", work / "state"
+    chooser = random.Random(1)
+    sh(f"truncate -s 4G {disk}; mke2fs -q -t ext4 -F -N {files * 2} {disk}")
+    names = []
+    mounted(disk, at, lambda root: names.extend(fill(root, files, chooser)))
+    print(f"{len(names)} files", file=sys.stderr)
+    for point in range(POINTS):
+        def change(root):
+            share = files // 100 if point == POINTS - 1 else 50
+            for name in chooser.sample(names, share):
+                (root / name).write_bytes(chooser.randbytes(2000))
+            if point % 7 == 0:
+                (root / "var/www/index.php").write_text(f"<?php // version {point}\n")
+        if point > 0:
+            mounted(disk, at, change)
+        ctl(state, "backup", "start", "--vm", "bench", "--compress", "--source", str(disk))
+
+
+def measure(work, runs):
+    """Ours and the peers."""
+    at, second, state, peer = work / "mnt", work / "mnt2", work / "state", work / "peer"
+    for folder in (at, second, peer):
+        folder.mkdir(exist_ok=True)
+    images = sorted((state / "repository/bench/disk-0").glob("*.qcow2"), key=lambda p: p.stat().st_mtime)
+    environment = {"SENDENSE_HOME": str(state)}
+
+    def ours(*arguments):
+        return Contender("sendense-ctl", [CTL, *arguments], output=None, prepare=lambda: None, environment=environment)
+
+    raw, listed = peer / "point.raw", " ".join(str(image) for image in images)
+    convert = "qemu-img convert -f qcow2 -O raw -W -m 8"
+    kernel_find = f"""for image in {listed}; do
+        {convert} $image {raw}; mount -o loop,ro {raw} {at}
+        find {at} -name index.php -exec b2sum {{}} +; umount {at}; rm {raw}; done"""
+    task("find: one name across 30 points", [
+        ours("backup", "find", "index.php", "--vm", "bench", "--volume", "disk0"),
+        Contender("qemu-img convert, mount, find, b2sum of each", ["bash", "-euc", kernel_find], output=None, prepare=lambda: None),
+    ], runs, work, None)
+    before, after = images[-2], images[-1]
+    other = peer / "other.raw"
+    kernel_diff = f"""{convert} {before} {raw}; {convert} {after} {other}
+        mount -o loop,ro {raw} {at}; mount -o loop,ro {other} {second}
+        diff -rq --no-dereference {at} {second} >/dev/null || [ $? = 1 ]
+        umount {at} {second}; rm {raw} {other}"""
+    task("diff: two points, 1 % of the files changed", [
+        ours("backup", "diff", "bench@latest~1", "bench@latest", "--volume", "disk0"),
+        Contender("qemu-img convert, mount, diff -rq", ["bash", "-euc", kernel_diff], output=None, prepare=lambda: None),
+        Contender("virt-diff", ["virt-diff", "-a", str(before), "-A", str(after)], output=None, prepare=lambda: None,
+                  environment={"LIBGUESTFS_BACKEND": "direct"}, needs=["virt-diff"]),
+    ], runs, work, None)
+    sh(f"SENDENSE_HOME={state} {CTL} backup diff bench@latest~1 bench@latest --volume disk0 --stat >&2")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--reuse", type=Path)
     options = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="sendense-find-", dir=options.work))
-    disk, at, state, peer = work / "disk.raw", work / "mnt", work / "state", work / "peer"
-    peer.mkdir()
-    chooser = random.Random(1)
+    work = options.reuse or Path(tempfile.mkdtemp(prefix="sendense-find-", dir=options.work))
     try:
-        sh(f"truncate -s 4G {disk}; mke2fs -q -t ext4 -F -N {options.files * 2} {disk}")
-        names = []
-        mounted(disk, at, lambda root: names.extend(fill(root, options.files, chooser)))
-        print(f"{len(names)} files", file=sys.stderr)
-        for point in range(POINTS):
-            def change(root):
-                share = options.files // 100 if point == POINTS - 1 else 50
-                for name in chooser.sample(names, share):
-                    (root / name).write_bytes(chooser.randbytes(2000))
-                if point % 7 == 0:
-                    (root / "var/www/index.php").write_text(f"<?php // version {point}\n")
-            if point > 0:
-                mounted(disk, at, change)
-            ctl(state, "backup", "start", "--vm", "bench", "--compress", "--source", str(disk))
-        images = sorted((state / "repository/bench/disk-0").glob("*.qcow2"), key=lambda p: p.stat().st_mtime)
-        environment = {"SENDENSE_HOME": str(state)}
-
-        def ours(*arguments):
-            return Contender("sendense-ctl", [CTL, *arguments], output=None, prepare=lambda: None, environment=environment)
-
-        raw, listed = peer / "point.raw", " ".join(str(image) for image in images)
-        convert = "qemu-img convert -f qcow2 -O raw -W -m 8"
-        kernel_find = f"""for image in {listed}; do
-            {convert} $image {raw}; mount -o loop,ro {raw} {at}
-            find {at} -name index.php -exec b2sum {{}} +; umount {at}; rm {raw}; done"""
-        task("find: one name across 30 points", [
-            ours("backup", "find", "index.php", "--vm", "bench", "--volume", "disk0"),
-            Contender("qemu-img convert, mount, find, b2sum of each", ["bash", "-euc", kernel_find], output=None, prepare=lambda: None),
-        ], options.runs, work, None)
-        before, after = images[-2], images[-1]
-        other, second = peer / "other.raw", work / "mnt2"
-        second.mkdir()
-        kernel_diff = f"""{convert} {before} {raw}; {convert} {after} {other}
-            mount -o loop,ro {raw} {at}; mount -o loop,ro {other} {second}
-            diff -rq --no-dereference {at} {second} >/dev/null || [ $? = 1 ]
-            umount {at} {second}; rm {raw} {other}"""
-        task("diff: two points, 1 % of the files changed", [
-            ours("backup", "diff", "bench@latest~1", "bench@latest", "--volume", "disk0"),
-            Contender("qemu-img convert, mount, diff -rq", ["bash", "-euc", kernel_diff], output=None, prepare=lambda: None),
-            Contender("virt-diff", ["virt-diff", "-a", str(before), "-A", str(after)], output=None, prepare=lambda: None,
-                      environment={"LIBGUESTFS_BACKEND": "direct"}, needs=["virt-diff"]),
-        ], options.runs, work, None)
-        sh(f"SENDENSE_HOME={state} {CTL} backup diff bench@latest~1 bench@latest --volume disk0 --stat >&2")
+        if not options.reuse:
+            prepare(work, options.files)
+        measure(work, options.runs)
     finally:
-        for mount in (at, work / "mnt2"):
+        for mount in (work / "mnt", work / "mnt2"):
             subprocess.run(["umount", str(mount)], stderr=subprocess.DEVNULL)
-        shutil.rmtree(work, ignore_errors=True)
+        if options.keep or options.reuse:
+            print(f"kept: {work}", file=sys.stderr)
+        else:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":
