@@ -209,7 +209,7 @@ impl Catalog {
             offset: u64::from(back),
             ..BackupFilter::default()
         };
-        transaction!(self.engine.read(), |session| { Ok(page(session, &filter).await?.into_iter().next()) })
+        transaction!(self.engine.read(), |session| Ok(page(session, &filter).await?.into_iter().next()))
     }
 
     /// The backups that have not ended, oldest first.
