@@ -201,12 +201,12 @@ cases! {
     xfs_of_version_4: "xfs-v4" in "disk0", Kept { links: false, xattrs: false, times: false, folder_sizes: false, ..Kept::ALL },
         Least { xattrs: 0, ..FULL };
     #[ignore = "not yet run to its end"]
-    btrfs_with_snapshots: "btrfs" in "disk0", Kept::ALL, Least { files: 3500, xattrs: 300, others: 5 };
-    btrfs_with_zstd: "btrfs-zstd" in "disk0", Kept::ALL, FULL;
-    btrfs_with_lzo: "btrfs-lzo" in "disk0", Kept::ALL, FULL;
-    btrfs_with_zlib: "btrfs-zlib" in "disk0", Kept::ALL, FULL;
-    btrfs_striped_over_two_disks: "btrfs-raid0" in "disk0", Kept::ALL, FULL;
-    btrfs_mirrored_on_two_disks: "btrfs-raid1" in "disk0", Kept::ALL, FULL;
+    btrfs_with_snapshots: "btrfs" in "disk0", Kept::BTRFS, Least { files: 3500, xattrs: 300, others: 5 };
+    btrfs_with_zstd: "btrfs-zstd" in "disk0", Kept::BTRFS, FULL;
+    btrfs_with_lzo: "btrfs-lzo" in "disk0", Kept::BTRFS, FULL;
+    btrfs_with_zlib: "btrfs-zlib" in "disk0", Kept::BTRFS, FULL;
+    btrfs_striped_over_two_disks: "btrfs-raid0" in "disk0", Kept::BTRFS, FULL;
+    btrfs_mirrored_on_two_disks: "btrfs-raid1" in "disk0", Kept::BTRFS, FULL;
     #[ignore = "not yet run to its end"]
     ntfs: "ntfs" in "disk0", Kept::NTFS, Least { files: 3500, xattrs: 200, others: 0 };
     #[ignore = "not yet run to its end"]

@@ -17,6 +17,8 @@ pub struct Kept {
     pub folder_times: bool,
     /// Times after a journal was replayed; where not, sizes of folders are not compared then either.
     pub times_after_replay: bool,
+    /// Whether a replay leaves the times of inodes alone; where not, the mount's may be later than ours.
+    pub changed_after_replay: bool,
     pub changed: bool,
     pub folder_sizes: bool,
     /// Nanoseconds below which times are not told apart.
@@ -36,12 +38,15 @@ impl Kept {
         times: true,
         folder_times: true,
         times_after_replay: true,
+        changed_after_replay: true,
         changed: true,
         folder_sizes: true,
         grain: 1,
         allocation: true,
         whole: true,
     };
+    /// The kernel gives an inode whose names it adds or removes in a replay the time of the replay.
+    pub const BTRFS: Kept = Kept { changed_after_replay: false, ..Kept::ALL };
     /// ntfs-3g has no journal: what it had half written when the disk was copied, it can't always show.
     pub const NTFS: Kept = Kept { whole: false, allocation: false, ..Kept::ALL };
     pub const EXFAT: Kept = Kept {
@@ -219,7 +224,10 @@ impl Comparison<'_> {
         {
             self.time(path, "time", ours.modified, theirs.modified);
             if self.kept.changed {
-                self.time(path, "time of the inode", ours.changed, theirs.changed);
+                let replayed = self.replayed && !self.kept.changed_after_replay;
+                if !(replayed && theirs.changed > ours.changed) {
+                    self.time(path, "time of the inode", ours.changed, theirs.changed);
+                }
                 self.time(path, "time of access", ours.accessed, theirs.accessed);
             }
         }
