@@ -14,7 +14,6 @@ use std::time::Duration;
 const MANUAL: Manual = Manual {
     examples: &[
         ("look around in the newest backup", "sendense-ctl backup mount pgtest2@latest /tmp/restore"),
-        ("done", "sendense-ctl restore unmount /tmp/restore"),
         (
             "every backup of a VM as a folder of its time",
             "sendense-ctl backup mount --all --vm pgtest2 /tmp/history",

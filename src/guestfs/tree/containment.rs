@@ -539,6 +539,19 @@ fn made() -> impl Strategy<Value = Vec<(usize, &'static str, Made)>> {
     prop::collection::vec((0usize..8, name, what), 0..14)
 }
 
+#[test]
+fn a_slash_at_the_end_of_a_links_target_asks_nothing_of_what_comes_behind_the_link() {
+    let mut fs = Memory::new("ext4");
+    fs.dir("/srv");
+    fs.file("/srv/page", b"");
+    fs.symlink("/www", "srv/");
+    let tree = single(fs);
+    for follow in [Follow::All, Follow::AllButLast] {
+        assert_eq!(tree.resolve(b"/www/page", follow).unwrap().path, b"/srv/page");
+        assert!(tree.resolve(b"/www/page/", follow).is_err(), "a file is no folder");
+    }
+}
+
 proptest! {
     /// The kernel's `openat2` with `RESOLVE_IN_ROOT` is the model.
     #[test]

@@ -148,13 +148,15 @@ impl Pending {
 
     /// Whether nothing but slashes follows; those are noted.
     fn at_end(&mut self) -> bool {
+        let mut slash = false;
         for (text, at) in self.texts.iter().rev() {
             let rest = &text[*at..];
             if rest.iter().any(|&byte| byte != b'/') {
                 return false;
             }
-            self.slash_at_end |= !rest.is_empty();
+            slash |= !rest.is_empty();
         }
+        self.slash_at_end |= slash;
         true
     }
 }
