@@ -7,6 +7,7 @@ mod backup;
 mod catalog;
 mod completions;
 mod doctor;
+mod hub;
 mod man;
 mod repo;
 mod restore;
@@ -65,6 +66,9 @@ enum Command {
     /// The catalog itself: move it to another place
     #[command(subcommand)]
     Catalog(catalog::Command),
+    /// The hub as a service, and hubs elsewhere
+    #[command(subcommand)]
+    Hub(hub::Command),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -77,6 +81,7 @@ fn run(command: Command, app: &App) -> Result<Exit> {
         Command::Repo(command) => command.run(app),
         Command::Vm(command) => command.run(app),
         Command::Catalog(command) => command.run(app),
+        Command::Hub(command) => command.run(app),
         Command::Doctor(args) => args.run(app),
         Command::Completions(args) => args.run(app),
         Command::Man(args) => args.run(app),

@@ -3,6 +3,7 @@
 use api::{BackupPlan, Client, StartBackup};
 use clap_complete::engine::ArgValueCompleter;
 use cli::detach::{self, Told};
+use cli::place::Place;
 use cli::{
     App, Connection, During, Exit, Failure, Follow, Interrupts, Manual, OnStop, Reporter, Result, Work,
     backup_job,
@@ -106,7 +107,9 @@ impl Args {
                 .why(format!("{} VMs are named, and the sources can't be told apart", self.vms.len()))
                 .next("sendense-ctl vm add NAME --disk URI for each of them first"));
         }
-        if self.detach {
+        // Where a hub serves, its jobs don't end with this command; otherwise a child of its own runs them.
+        let served = matches!(app.said.place()?, Place::Served(_));
+        if self.detach && !served {
             return report_detached(app, detach::spawn("the backup could not be detached", None)?);
         }
         if self.detached {
@@ -127,6 +130,10 @@ impl Args {
         let requests: Vec<StartBackup> = vms.into_iter().map(|vm| self.request(vm)).collect();
         if self.dry_run {
             return dry_run(app, &hub, &requests);
+        }
+        if self.detach {
+            let told = hub.wait(start_all(app, hub.client(), &requests, self.retry_lock))?;
+            return report_detached(app, told);
         }
         let ends = hub.wait(run_all(app, hub.client(), &requests, self.retry_lock, self.detached))?;
         Ok(Exit::of_several(ends))
@@ -196,6 +203,24 @@ async fn run_all(
         match backup_job::completed(&follow, client, ui, &backup).await {
             Ok(_) => Exit::Done,
             Err(failure) => failure.exit,
+        }
+    });
+    Ok(follow.all(&mut interrupts, works).await)
+}
+
+/// Starts the backups in a hub that serves, and leaves them to it.
+async fn start_all(
+    app: &App,
+    client: &Client,
+    requests: &[StartBackup],
+    retry_lock: Option<Duration>,
+) -> Result<Vec<Told>> {
+    let mut interrupts = Interrupts::listen()?;
+    let follow = Follow::new(client, &app.ui, OnStop::Cancel, Reporter::silent());
+    let works = requests.iter().map(async |request| {
+        match backup_job::accept(&follow, client, &app.ui, request, retry_lock).await {
+            Ok(started) => Told::Accepted(detach::accepted(&backup_job::task(&started.backup))),
+            Err(failure) => Told::Refused(failure),
         }
     });
     Ok(follow.all(&mut interrupts, works).await)

@@ -107,6 +107,8 @@ codes! {
     Internal = "internal", 500, 1;
     /// No hub answers at that address.
     HubUnreachable = "hub_unreachable", 503, 10;
+    /// The server at that address is not the hub that was meant, as far as its certificate tells.
+    HubUntrusted = "hub_untrusted", 503, 12;
     /// The repository's folder or server is not there, or does not work.
     RepositoryUnavailable = "repository_unavailable", 503, 10;
     /// The catalog can't be opened or is damaged.

@@ -8,6 +8,7 @@
 //! Not here: routing and status lines (`server`), what the requests do (`hub`), how results are shown (`cli`).
 
 mod archive;
+mod auth;
 mod backup;
 mod browse;
 mod caller;
@@ -37,6 +38,7 @@ pub use archive::{
     ARCHIVE_HEADER, ArchiveFormat, ArchiveProgress, ArchiveStatus, ContentsRequest, DirectoryQuery,
     FileCount, MAX_CONTENTS, MakeArchive, Selection,
 };
+pub use auth::{LoggedIn, Login, WhoAmI};
 pub use backup::{
     Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
 };
@@ -45,11 +47,13 @@ pub use browse::{
     Mount, MountBackup, MountList, MountMode, PathQuery, Resources, UnmountQuery, Unmounted, VolumeView,
     XattrView, from_base64, to_base64,
 };
-pub use caller::{Caller, Role};
+pub use caller::{Caller, Peer, Role};
 pub use chain::{Chain, ChainPoint};
 pub use client::{
-    ArchiveDownload, Client, ClientError, Contents, Counting, Download, EventStream, InProcess, Line,
-    LineStream, RequestBody, ResponseBody, Transport, TransportError,
+    ArchiveDownload, Client, ClientError, Contents, Counting, DEFAULT_PORT, Download, EventStream,
+    Fingerprint, FingerprintError, HubAddress, HubAddressError, InProcess, Line, LineStream,
+    OtherCertificate, Remote, RequestBody, ResponseBody, Transport, TransportError, Trust, TrustError,
+    VERSION_HEADER,
 };
 pub use code::{ErrorCode, UnknownCode};
 pub use compare::{

@@ -30,3 +30,16 @@ pub fn confirm(ui: &Ui, question: &str) -> Result<()> {
         Err(error) => Err(Failure::local("the question could not be asked", &error)),
     }
 }
+
+/// Asks for a line of text.
+///
+/// # Errors
+/// Usage where nobody can be asked; interrupted where Ctrl-C was the answer.
+pub fn ask(ui: &Ui, prompt: &str) -> Result<String> {
+    if ui.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage("this asks a question, and there is no terminal to ask on").why(prompt.to_owned()));
+    }
+    dialoguer::Input::<String>::new().with_prompt(prompt).interact_text().map_err(|error| {
+        Failure::new(Exit::Interrupted, "cancelled", "nothing was changed").why(error.to_string())
+    })
+}

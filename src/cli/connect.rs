@@ -1,20 +1,19 @@
 //! The way to the hub.
 //!
-//! [`App`] is what a command is run with: the user's side ([`Ui`]) and where the hub is. Nothing is opened
-//! before [`App::connect`]: a help text or a manual page costs no runtime and no catalog. Today the hub is always
-//! the engine inside this process, on the state folder; a hub elsewhere is another way to make the [`Client`],
-//! here and nowhere else.
+//! [`App`] is what a command is run with: the user's side ([`Ui`]) and where the hub is ([`Said`]). Nothing is opened
+//! before [`App::connect`]: a help text or a manual page costs no runtime and no catalog. A command can't tell
+//! whether its hub is the engine inside this process, one behind a socket of this machine, or one far away: all are a
+//! [`Client`], which is made here and nowhere else.
 
 use crate::catalog_place;
 use crate::failure::{Failure, Result};
 use crate::logging;
+use crate::place::{Place, Said, Served};
 use crate::show::one_line;
-use crate::state_dir;
 use crate::ui::{GlobalArgs, Ui};
-use api::{AddressQuery, Backup, Client, ClientError, InProcess};
+use api::{AddressQuery, Backup, Client, ClientError, HubAddress, InProcess, Remote};
 use hub::{CatalogFault, Hub, HubConfig};
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,8 +22,8 @@ use tokio::runtime::{Builder, Runtime};
 pub struct App {
     /// The user's side.
     pub ui: Ui,
-    state_dir: Option<PathBuf>,
-    catalog: Option<String>,
+    /// What was said of the hub.
+    pub said: Said,
 }
 
 /// How much a command asks of the engine.
@@ -39,17 +38,21 @@ pub enum Work {
 impl App {
     /// Settles the global options; opens nothing.
     pub fn new(global: &GlobalArgs) -> Self {
-        let ui = Ui::new(global);
-        logging::init(&ui);
-        App { ui, state_dir: global.state_dir.clone(), catalog: global.catalog.clone() }
+        let said = Said {
+            hub: global.hub.clone(),
+            state_dir: global.state_dir.clone(),
+            catalog: global.catalog.clone(),
+        };
+        App { ui: Ui::new(global), said }
     }
 
-    /// Opens the hub.
+    /// Opens the hub, or the way to it.
     ///
     /// # Errors
-    /// Where there is no state folder, or the engine can't be opened in it.
+    /// Where there is no state folder, or the engine can't be opened in it; where what is said of the hub can't
+    /// be understood. That a hub elsewhere does not answer is told by the first request.
     pub fn connect(&self, work: Work) -> Result<Connection> {
-        self.open(work, false)
+        self.open(&self.said.place()?, work, false)
     }
 
     /// Opens the hub to find out what is wrong with it: also where what killed runs have left can't be put
@@ -58,19 +61,35 @@ impl App {
     /// # Errors
     /// As [`connect`](Self::connect), where there is nothing at all to look at.
     pub fn connect_to_examine(&self) -> Result<Connection> {
-        self.open(Work::Requests, true)
+        self.open(&self.said.place()?, Work::Requests, true)
     }
 
-    fn open(&self, work: Work, even_damaged: bool) -> Result<Connection> {
-        let folder = folder(self.state_dir.as_deref())?;
+    /// Opens the hub at a place that is known.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_to(&self, place: &Place) -> Result<Connection> {
+        self.open(place, Work::Requests, false)
+    }
+
+    fn open(&self, place: &Place, work: Work, even_damaged: bool) -> Result<Connection> {
+        logging::init(&self.ui);
         let runtime = runtime(work)?;
-        let mut config = HubConfig::new(&folder);
-        config.catalog = catalog_place::given(self.catalog.as_deref())?;
+        let folder = match place {
+            Place::Embedded(folder) => folder,
+            Place::Served(served) => {
+                let client = remote(served)?;
+                return Ok(Connection { client, hub: None, address: Some(served.address.clone()), runtime });
+            }
+        };
+        let mut config = HubConfig::new(folder);
+        config.catalog = catalog_place::given(self.said.catalog.as_deref())?;
         // With --verbose the log says the same.
         if !self.ui.quiet && !self.ui.verbose {
             let screen = self.ui.screen.clone();
             config.notice = Some(Arc::new(move |sentence| screen.line(&one_line(sentence))));
         }
+        let location = config.catalog_location();
         let opened = runtime.block_on(async {
             match Hub::open(config.clone()).await {
                 Err(hub::Error::Catalog { fault: CatalogFault::Damaged, .. }) if even_damaged => {
@@ -79,16 +98,9 @@ impl App {
                 other => other,
             }
         });
-        let hub = opened.map_err(|error| Failure::engine(&config.catalog_location(), &error))?;
-        let client = client(&hub);
-        Ok(Connection { client, hub, runtime })
-    }
-}
-
-fn folder(given: Option<&Path>) -> Result<PathBuf> {
-    match given {
-        Some(folder) if !folder.as_os_str().is_empty() => state_dir::absolute(folder),
-        _ => state_dir::usual(),
+        let hub = opened.map_err(|error| Failure::engine(&location, &error))?;
+        let client = embedded(&hub);
+        Ok(Connection { client, hub: Some(hub), address: None, runtime })
     }
 }
 
@@ -98,24 +110,40 @@ impl App {
     /// # Errors
     /// Where there is no state folder; what names no catalog.
     pub fn catalog(&self) -> Result<hub::CatalogLocation> {
-        let mut config = HubConfig::new(folder(self.state_dir.as_deref())?);
-        config.catalog = catalog_place::given(self.catalog.as_deref())?;
+        let mut config = HubConfig::new(self.said.folder()?);
+        config.catalog = catalog_place::given(self.said.catalog.as_deref())?;
         Ok(config.catalog_location())
     }
 }
 
-fn client(hub: &Hub) -> Client {
+fn embedded(hub: &Hub) -> Client {
     Client::new(InProcess::new(server::router(hub.clone())))
 }
 
+/// The client of a hub in another process.
+///
+/// # Errors
+/// Certificates that can't be used.
+pub fn remote(served: &Served) -> Result<Client> {
+    let token = served.token.as_ref().map(|token| token.expose());
+    let transport = Remote::new(served.address.clone(), &served.trust, token).map_err(ClientError::from)?;
+    Ok(Client::new(transport))
+}
+
 /// Asks the hub something without making or changing anything, for completion: `None` where there is no hub.
-pub fn peek<T, F: Future<Output = T>>(given: Option<&Path>, question: impl FnOnce(Client) -> F) -> Option<T> {
-    let mut config = HubConfig::new(folder(given).ok()?);
-    config.catalog = catalog_place::given(std::env::var("SENDENSE_CATALOG").ok().as_deref()).ok()?;
+pub fn peek<T, F: Future<Output = T>>(said: &Said, question: impl FnOnce(Client) -> F) -> Option<T> {
+    let place = said.place().ok()?;
     let runtime = runtime(Work::Requests).ok()?;
     runtime.block_on(async {
-        let hub = Hub::look(config).await.ok()?;
-        Some(question(client(&hub)).await)
+        let client = match &place {
+            Place::Embedded(folder) => {
+                let mut config = HubConfig::new(folder);
+                config.catalog = catalog_place::given(said.catalog.as_deref()).ok()?;
+                embedded(&Hub::look(config).await.ok()?)
+            }
+            Place::Served(served) => remote(served).ok()?,
+        };
+        Some(question(client).await)
     })
 }
 
@@ -129,10 +157,20 @@ pub(crate) fn runtime(work: Work) -> Result<Runtime> {
     built.map_err(|error| Failure::local("the hub inside this process could not be started", &error))
 }
 
-/// An open hub. Dropping it cancels what still runs in it and waits until that is cleaned up.
+/// Runs a call that needs no hub in this process to its end.
+///
+/// # Errors
+/// Where this process can't have a runtime.
+pub fn wait<F: Future>(work: F) -> Result<F::Output> {
+    Ok(runtime(Work::Requests)?.block_on(work))
+}
+
+/// An open hub, or the way to one. Dropping it cancels what still runs in the hub of this process and waits until
+/// that is cleaned up; jobs of another process go on.
 pub struct Connection {
     client: Client,
-    hub: Hub,
+    hub: Option<Hub>,
+    address: Option<HubAddress>,
     runtime: Runtime,
 }
 
@@ -140,6 +178,16 @@ impl Connection {
     /// The typed client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Where the hub is, unless it is inside this process: then its jobs end with it.
+    pub fn address(&self) -> Option<&HubAddress> {
+        self.address.as_ref()
+    }
+
+    /// Whether paths of this machine mean something to the hub.
+    pub fn is_local(&self) -> bool {
+        !matches!(self.address, Some(HubAddress::Network { .. }))
     }
 
     /// Runs a call, or anything else that waits, to its end.
@@ -167,7 +215,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.runtime.block_on(self.hub.shutdown());
+        if let Some(hub) = &self.hub {
+            self.runtime.block_on(hub.shutdown());
+        }
     }
 }
 

@@ -11,17 +11,21 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::{Interrupts, Wish};
 use crate::progress::{Reporter, Task};
 use crate::ui::Ui;
-use api::{Client, ErrorCode, Event, JobView};
+use api::{Client, ClientError, ErrorCode, Event, JobView};
 use futures_util::future::join_all;
 use model::{JobId, JobType, Status, shell_word};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How often in a row the events of a job may break off.
+/// How often in a row the events of a job may break off while the hub answers.
 const MAX_BREAKS: u32 = 5;
+
+/// How long a hub may not answer at all before it is given up, and how long to wait between two tries.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a signal to stop means for the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,7 @@ impl<'a> Follow<'a> {
     async fn until_final(&self, id: &JobId, label: &str, handle: usize) -> Result<JobView> {
         let mut asked = false;
         let mut breaks = 0;
+        let mut lost: Option<Instant> = None;
         loop {
             let broken = match self.client.job_events(id).await {
                 Ok(mut events) => loop {
@@ -145,7 +150,26 @@ impl<'a> Follow<'a> {
                 },
                 Err(error) => Some(error),
             };
-            let job = self.client.job(id).await.during(|| format!("{label} can't be followed any more"))?;
+            let job = match self.client.job(id).await {
+                Err(error @ ClientError::Transport(_)) if error.code() == ErrorCode::HubUnreachable => {
+                    let since = *lost.get_or_insert_with(|| {
+                        self.ui.note(&format!("{label}: the connection to the hub is lost, trying again"));
+                        Instant::now()
+                    });
+                    if since.elapsed() > PATIENCE {
+                        return Err(error).during(|| format!("{label} can't be followed any more"));
+                    }
+                    tokio::select! {
+                        exit = self.stopped() => return self.lose(id, label, exit),
+                        () = tokio::time::sleep(PAUSE) => continue,
+                    }
+                }
+                other => other.during(|| format!("{label} can't be followed any more"))?,
+            };
+            if lost.take().is_some() {
+                breaks = 0;
+                self.ui.note(&format!("{label}: the hub is back"));
+            }
             if job.status.is_final() {
                 return Ok(job);
             }
@@ -155,6 +179,13 @@ impl<'a> Follow<'a> {
             }
             tokio::time::sleep(Duration::from_millis(200) * breaks).await;
         }
+    }
+
+    /// A signal came while the hub does not answer: the job can't be asked to end.
+    fn lose(&self, id: &JobId, label: &str, exit: Exit) -> Result<JobView> {
+        Err(Failure::new(exit, "interrupted", format!("stopped following {label}"))
+            .why("the hub does not answer; whether the job goes on is not known")
+            .next(format!("sendense-ctl backup watch {}", shell_word(id.as_str()))))
     }
 
     async fn ask_to_end(&self, id: &JobId, label: &str, exit: Exit) -> Result<()> {

@@ -2,8 +2,7 @@
 //!
 //! The model: `main` parses the command line into a command and [`GlobalArgs`], makes an [`App`] of the latter,
 //! and runs the command, which ends in an [`Exit`] or a [`Failure`]. A command talks to the hub through a
-//! [`Connection`], whose other end is the engine inside this process (or, later, a hub elsewhere): the command
-//! can't tell. Jobs are followed to their end by [`Follow`], which shows progress and obeys signals. Results go
+//! [`Connection`], whose other end is the engine inside this process or a hub elsewhere: the command can't tell. Jobs are followed to their end by [`Follow`], which shows progress and obeys signals. Results go
 //! to stdout, everything a person reads meanwhile to stderr.
 //!
 //! What is *not* here: the commands themselves (`commands/`), the wire types (`api`), the engine (`hub`).
@@ -26,19 +25,25 @@ mod interrupt;
 mod logging;
 mod manual;
 pub mod mounting;
+pub mod place;
+pub mod profiles;
 mod progress;
 mod screen;
+pub mod secret;
+pub mod serve;
+mod service_log;
 mod show;
 mod state_dir;
 pub mod stream;
 pub mod summary;
 mod table;
+pub mod tokens;
 mod ui;
 pub mod usage;
 
 pub use arguments::{BackupArg, duration, source, tag, words};
-pub use confirm::confirm;
-pub use connect::{App, Connection, During, Work};
+pub use confirm::{ask, confirm};
+pub use connect::{App, Connection, During, Work, remote, wait};
 pub use duration::{Span, SpanError, short as short_duration};
 pub use exit::Exit;
 pub use failure::{Failure, Paint, Result, SCHEMA_VERSION, no_panic_dumps};

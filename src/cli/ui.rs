@@ -42,11 +42,22 @@ pub struct GlobalArgs {
     /// Answer yes to every question
     #[arg(short, long, global = true, display_order = 906)]
     pub yes: bool,
-    /// Folder of the catalog and the default repository
+    /// Which hub: a URL, a name that hub login has given, local, or embedded
     #[arg(
         long,
         global = true,
         display_order = 907,
+        value_name = "HUB",
+        env = "SENDENSE_HUB",
+        hide_env_values = true,
+        add = clap_complete::engine::ArgValueCompleter::new(crate::complete::hubs)
+    )]
+    pub hub: Option<String>,
+    /// Folder of the catalog and the default repository of the local hub
+    #[arg(
+        long,
+        global = true,
+        display_order = 908,
         value_name = "DIR",
         env = "SENDENSE_HOME",
         hide_env_values = true,

@@ -181,6 +181,16 @@ impl Hub {
         self.close_mounts().await;
     }
 
+    /// How many jobs this process runs.
+    pub fn running_jobs(&self) -> usize {
+        self.inner.registry.count()
+    }
+
+    /// Waits until this process runs no job.
+    pub async fn idle(&self) {
+        self.inner.registry.all_ended().await;
+    }
+
     /// The state folder and what goes with it.
     pub fn config(&self) -> &HubConfig {
         &self.inner.config
@@ -192,7 +202,10 @@ impl Hub {
 }
 
 /// Makes the state folder, for its owner only: backups hold whole disks.
-fn make_private(folder: &std::path::Path) -> Result<()> {
+///
+/// # Errors
+/// Where it can't be made.
+pub fn make_private(folder: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| Error::Catalog {
         reason: format!("the state folder {} can't be made: {error}", folder.display()),

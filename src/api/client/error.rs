@@ -41,6 +41,7 @@ impl ClientError {
     pub fn code(&self) -> ErrorCode {
         match self {
             ClientError::Api(error) => error.code,
+            ClientError::Transport(error) if error.untrusted => ErrorCode::HubUntrusted,
             ClientError::Transport(_) | ClientError::Answer(_) | ClientError::TooLarge { .. } => {
                 ErrorCode::HubUnreachable
             }
@@ -57,7 +58,10 @@ impl ClientError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             ClientError::Api(error) => error.hint.as_deref(),
-            ClientError::Transport(_) => Some("see whether the hub runs and can be reached: hub status"),
+            ClientError::Transport(error) if error.untrusted => Some(
+                "compare the fingerprint with what the hub prints, then: sendense-ctl hub login URL --fingerprint sha256:…",
+            ),
+            ClientError::Transport(_) => Some("see whether the hub runs and can be reached: sendense-ctl hub status"),
             ClientError::Answer(_) | ClientError::TooLarge { .. } => {
                 Some("see that client and hub are of the same version")
             }

@@ -4,7 +4,7 @@
 //! [`Caller::embedded`]: who runs the program may do what the program may.
 
 use super::transport::{RequestBody, ResponseBody, Transport, TransportError};
-use crate::Caller;
+use crate::{Caller, Peer};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -41,6 +41,7 @@ where
 {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>> {
         let mut request = request.map(RequestBody::new);
+        request.extensions_mut().insert(Peer::Process);
         request.extensions_mut().insert(Caller::embedded());
         let service = self.service.clone();
         Box::pin(async move {

@@ -6,7 +6,9 @@
 //! Bounds: an answer that is no stream is read up to 64 MiB, an event up to 1 MiB; more is an error.
 //! Dropping a call drops its request; what the hub has accepted goes on (jobs are cancelled by asking).
 
+mod address;
 mod archive;
+mod auth;
 mod backups;
 mod browse;
 mod error;
@@ -14,18 +16,23 @@ mod events;
 mod export;
 mod in_process;
 mod path;
+mod remote;
 mod repositories;
 mod search;
 mod service;
 mod transport;
+mod trust;
 
+pub use address::{DEFAULT_PORT, HubAddress, HubAddressError};
 pub use archive::{ArchiveDownload, Contents, Counting};
 pub use browse::Download;
 pub use error::ClientError;
 pub use events::EventStream;
 pub use in_process::InProcess;
+pub use remote::{Remote, VERSION_HEADER};
 pub use search::{Line, LineStream};
 pub use transport::{RequestBody, ResponseBody, Transport, TransportError};
+pub use trust::{Fingerprint, FingerprintError, OtherCertificate, Trust, TrustError};
 
 use crate::{ApiError, ErrorBody, ErrorCode};
 use bytes::{Bytes, BytesMut};

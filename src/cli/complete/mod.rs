@@ -11,16 +11,18 @@ pub use paths::{backup_then_paths, paths};
 
 use crate::connect::peek;
 use crate::exit::Exit;
+use crate::place::Said;
+use crate::profiles::Profiles;
 use crate::show::{Show, one_line};
 use api::{Backup, BackupQuery, Client, VmQuery};
 use clap::builder::StyledStr;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
 use model::Status;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -208,29 +210,46 @@ where
     T: Send + 'static,
     F: Future<Output = Option<T>>,
 {
-    let folder = state_dir_typed();
+    let said = said();
     let (sender, answer) = mpsc::channel();
     std::thread::Builder::new()
         .name("complete".into())
         .spawn(move || {
-            let answered = peek(folder.as_deref(), question);
+            let answered = peek(&said, question);
             drop(sender.send(answered.flatten()));
         })
         .ok()?;
     answer.recv_timeout(TIME_LIMIT).ok().flatten()
 }
 
-/// The state folder on the command line that is being typed; the shell's words stand behind `--`.
-fn state_dir_typed() -> Option<PathBuf> {
+/// What the command line that is being typed, and the environment, say of the hub.
+fn said() -> Said {
+    let path = typed("--state-dir").or_else(|| std::env::var_os("SENDENSE_HOME"));
+    let hub = typed("--hub").or_else(|| std::env::var_os("SENDENSE_HUB"));
+    let catalog = typed("--catalog").or_else(|| std::env::var_os("SENDENSE_CATALOG"));
+    let text = |value: Option<OsString>| value.and_then(|value| value.into_string().ok());
+    Said { hub: text(hub), state_dir: path.map(PathBuf::from), catalog: text(catalog) }
+}
+
+/// The value of an option on the command line that is being typed; the shell's words stand behind `--`.
+fn typed(option: &str) -> Option<OsString> {
     let words: Vec<_> = std::env::args_os().skip_while(|word| word != "--").collect();
-    let spelled =
-        words.iter().rev().find_map(|word| Some(PathBuf::from(word.to_str()?.strip_prefix("--state-dir=")?)));
-    let given =
-        words.windows(2).rev().find(|pair| pair[0] == "--state-dir").map(|pair| PathBuf::from(&pair[1]));
-    spelled
-        .or(given)
-        .or_else(|| std::env::var_os("SENDENSE_HOME").map(PathBuf::from))
-        .filter(|folder| folder != Path::new(""))
+    let spelled = words
+        .iter()
+        .rev()
+        .find_map(|word| Some(word.to_str()?.strip_prefix(option)?.strip_prefix('=')?.to_owned().into()));
+    spelled.or_else(|| words.windows(2).rev().find(|pair| pair[0] == option).map(|pair| pair[1].clone()))
+}
+
+/// The hubs that are known, and the words that mean one.
+pub fn hubs(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let known = Profiles::load().unwrap_or_default().hubs;
+    let known = known.into_iter().map(|(name, profile)| (name, profile.url));
+    let words = [("local", "the hub of this machine"), ("embedded", "the engine inside the command")];
+    let words = words.map(|(word, about)| (word.to_owned(), about.to_owned()));
+    let fits = known.chain(words).filter(|(name, _)| name.starts_with(current));
+    fits.map(|(name, about)| candidate(&name, about)).collect()
 }
 
 #[cfg(test)]

@@ -77,6 +77,11 @@ impl Registry {
         }
     }
 
+    /// How many run.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// True where this process runs the job.
     pub(crate) fn contains(&self, id: &str) -> bool {
         self.lock().contains_key(id)

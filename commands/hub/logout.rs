@@ -1,0 +1,70 @@
+//! `hub logout`: giving a token back.
+
+use api::ErrorCode;
+use cli::place::{Place, Said};
+use cli::profiles::Profiles;
+use cli::{App, Exit, Failure, Manual, Result, tokens};
+use serde_json::json;
+
+const MANUAL: Manual = Manual {
+    examples: &[
+        ("from the hub in use", "sendense-ctl hub logout"),
+        ("and forget where it is", "sendense-ctl hub logout prod --forget"),
+    ],
+    exits: cli::exits![NotFound, Denied],
+};
+
+/// Log out of a hub
+///
+/// The token is revoked there and forgotten here. A hub that does not answer keeps it until it expires.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = MANUAL.help(), add = MANUAL)]
+pub struct Args {
+    /// Which hub [default: the one in use]
+    #[arg(value_name = "NAME", add = clap_complete::engine::ArgValueCompleter::new(cli::complete::hubs))]
+    name: Option<String>,
+    /// Forget the hub too
+    #[arg(long)]
+    forget: bool,
+}
+
+impl Args {
+    pub fn run(self, app: &App) -> Result<Exit> {
+        let mut profiles = Profiles::load()?;
+        let name = self.name.or_else(|| app.said.hub.clone()).or_else(|| profiles.current.clone());
+        let name = name.ok_or_else(|| {
+            Failure::new(Exit::NotFound, "not_found", "you are not logged in to a hub")
+                .next("sendense-ctl hub list shows those that are known")
+        })?;
+        if !profiles.hubs.contains_key(&name) {
+            return Err(Failure::new(Exit::NotFound, "not_found", format!("there is no hub named {name}"))
+                .next("sendense-ctl hub list shows those that are known"));
+        }
+        let said = Said { hub: Some(name.clone()), ..Said::default() };
+        if tokens::load(&name)?.is_some()
+            && let Place::Served(served) = said.place()?
+        {
+            let client = cli::remote(&served)?;
+            match cli::wait(client.logout())? {
+                Err(error) if error.code() != ErrorCode::Unauthorized => {
+                    app.ui.warn(&format!("the token was not revoked, it stays valid until it expires: {error}"));
+                }
+                _ => {}
+            }
+        }
+        tokens::remove(&name)?;
+        if self.forget {
+            profiles.hubs.remove(&name);
+        }
+        if profiles.current.as_deref() == Some(&*name) {
+            profiles.current = None;
+        }
+        profiles.save()?;
+        if app.ui.json {
+            app.ui.document(&json!({ "success": true, "name": name }));
+        } else {
+            app.ui.line(&format!("logged out of {name}; commands use the hub of this machine"));
+        }
+        Ok(Exit::Done)
+    }
+}

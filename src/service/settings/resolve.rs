@@ -1,0 +1,254 @@
+//! From sources to settings: what was said where, what wins, and what is wrong.
+
+use super::{SETTINGS, Setting, Settings};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use toml::Value;
+
+/// More than this is no configuration.
+const MAX_FILE: u64 = 1 << 20;
+/// From which similarity on a key may have been meant.
+const SIMILAR: f64 = 0.7;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment(String),
+    /// The command line.
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Environment(name) => f.write_str(name),
+            Origin::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// Where settings are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The configuration file. One that is not named and not there says nothing.
+    pub file: Option<PathBuf>,
+    /// Whether the user has named the file: then it must be there.
+    pub file_is_named: bool,
+    /// The state folder where nobody names one.
+    pub state_dir: PathBuf,
+    /// Pairs of key and value from the command line, in their order.
+    pub given: Vec<(String, String)>,
+}
+
+/// The settings, and where each comes from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// All of them.
+    pub settings: Settings,
+    /// By key.
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Source {
+    /// Reads everything again.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with where it is.
+    pub fn resolve(&self) -> Result<Resolved> {
+        let mut settings = Settings { state_dir: self.state_dir.clone(), ..Settings::default() };
+        let mut origins: BTreeMap<&'static str, Origin> = BTreeMap::new();
+        let mut apply = |key: &str, value: &Value, origin: Origin| -> Result<()> {
+            let setting = find(key, &origin)?;
+            (setting.set)(&mut settings, value).map_err(|reason| wrong(key, &origin, reason, None))?;
+            origins.insert(setting.key, origin);
+            Ok(())
+        };
+        if let Some(path) = &self.file
+            && let Some(table) = read(path, self.file_is_named)?
+        {
+            for (key, value) in flat(table) {
+                apply(&key, &value, Origin::File(path.clone()))?;
+            }
+        }
+        for setting in SETTINGS {
+            let name = setting.variable();
+            match std::env::var(&name) {
+                Ok(text) if !text.is_empty() => {
+                    apply(setting.key, &Value::String(text), Origin::Environment(name))?;
+                }
+                Ok(_) | Err(std::env::VarError::NotPresent) => {}
+                Err(std::env::VarError::NotUnicode(_)) => {
+                    let origin = Origin::Environment(name);
+                    return Err(wrong(setting.key, &origin, "it is no UTF-8".to_owned(), None));
+                }
+            }
+        }
+        for (key, text) in &self.given {
+            apply(key, &Value::String(text.clone()), Origin::CommandLine)?;
+        }
+        whole(&settings, &origins)?;
+        Ok(Resolved { settings, origins })
+    }
+}
+
+/// What no single setting can tell.
+fn whole(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<()> {
+    let missing = match (&settings.tls_certificate, &settings.tls_key) {
+        (Some(_), None) => Some(("tls.certificate", "tls.key")),
+        (None, Some(_)) => Some(("tls.key", "tls.certificate")),
+        _ => None,
+    };
+    if let Some((given, missing)) = missing {
+        let origin = origins.get(given).unwrap_or(&Origin::Default);
+        return Err(wrong(given, origin, format!("{missing} must be given too"), None));
+    }
+    Ok(())
+}
+
+impl Resolved {
+    /// Every setting with its value and where it comes from.
+    pub fn all(&self) -> impl Iterator<Item = (&'static Setting, Value, &Origin)> {
+        SETTINGS.iter().map(|setting| {
+            let origin = self.origins.get(setting.key).unwrap_or(&Origin::Default);
+            (setting, (setting.get)(&self.settings), origin)
+        })
+    }
+
+    /// Keys whose values differ from those of `other`.
+    pub(crate) fn changed(&self, other: &Settings) -> Vec<&'static str> {
+        let differs = |setting: &&Setting| (setting.get)(&self.settings) != (setting.get)(other);
+        SETTINGS.iter().filter(differs).map(|setting| setting.key).collect()
+    }
+}
+
+fn wrong(key: &str, origin: &Origin, reason: String, hint: Option<String>) -> Error {
+    Error::Setting { key: key.to_owned(), origin: format!(" ({origin})"), reason, hint }
+}
+
+fn find(key: &str, origin: &Origin) -> Result<&'static Setting> {
+    if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+        return Ok(setting);
+    }
+    let similar = |known: &str| {
+        let last = known.rsplit('.').next().unwrap_or(known);
+        strsim::jaro_winkler(known, key).max(strsim::jaro_winkler(last, key))
+    };
+    let best = SETTINGS.iter().map(|setting| (similar(setting.key), setting.key)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match best {
+        Some((score, known)) if score >= SIMILAR => format!("did you mean {known}?"),
+        _ => "sendense-ctl hub config show lists every setting".to_owned(),
+    };
+    Err(wrong(key, origin, "there is no such setting".to_owned(), Some(hint)))
+}
+
+fn read(path: &Path, named: bool) -> Result<Option<toml::Table>> {
+    let unusable = |reason: String| Error::File { path: path.to_owned(), reason };
+    let text = match std::fs::metadata(path).and_then(|found| match found.len() {
+        0..=MAX_FILE => std::fs::read_to_string(path),
+        _ => Err(std::io::Error::other("it is too large for a configuration")),
+    }) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(None),
+        Err(error) => return Err(unusable(error.to_string())),
+    };
+    text.parse::<toml::Table>().map(Some).map_err(|error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        unusable(format!("{place}{}", error.message()))
+    })
+}
+
+/// Tables become dots: `[limits] connections = 1` is `limits.connections`.
+fn flat(table: toml::Table) -> Vec<(String, Value)> {
+    let mut pairs = Vec::new();
+    let mut open = vec![(String::new(), table)];
+    while let Some((prefix, table)) = open.pop() {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                Value::Table(inner) if !inner.is_empty() => open.push((format!("{key}."), inner)),
+                value => pairs.push((key, value)),
+            }
+        }
+    }
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn source(text: &str) -> (tempfile::TempDir, Source) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hub.toml");
+        std::fs::write(&file, text).unwrap();
+        let source =
+            Source { file: Some(file), file_is_named: true, state_dir: "/state".into(), given: Vec::new() };
+        (folder, source)
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_the_default() {
+        let (_folder, mut source) = source(
+            "listen = ['https://0.0.0.0', 'http://127.0.0.1:1']\nstop_timeout = '5m'\n[limits]\nconnections = 7\n",
+        );
+        source.given = vec![("stop_timeout".into(), "2m".into()), ("limits.body_timeout".into(), "3".into())];
+        let resolved = source.resolve().unwrap();
+        let settings = &resolved.settings;
+        assert_eq!(settings.stop_timeout, Duration::from_secs(120));
+        assert_eq!((settings.limits.connections, settings.listen.len()), (7, 2));
+        assert_eq!(settings.limits.body_timeout, Duration::from_secs(3));
+        let origin = |key: &str| resolved.all().find(|(setting, ..)| setting.key == key).unwrap().2.to_string();
+        assert_eq!(origin("stop_timeout"), "command line");
+        assert_eq!(origin("log.level"), "default");
+        assert!(origin("limits.connections").ends_with("hub.toml"));
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        let (_folder, source) = source("");
+        let resolved = source.resolve().unwrap();
+        for (setting, value, _) in resolved.all() {
+            let mut settings = resolved.settings.clone();
+            (setting.set)(&mut settings, &value).unwrap_or_else(|error| panic!("{}: {error}", setting.key));
+            assert_eq!(settings, resolved.settings, "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_key_its_place_and_what_was_meant() {
+        for (text, parts) in [
+            ("lisen = []", &["lisen", "hub.toml", "did you mean listen?"][..]),
+            ("[limits]\nconections = 1", &["limits.conections", "did you mean limits.connections?"]),
+            ("connections = 1", &["did you mean limits.connections?"]),
+            ("listen = 7", &["listen", "list of texts"]),
+            ("listen = ['http://0.0.0.0:80']", &["in the clear"]),
+            ("[limits]\nconnections = 0", &["limits.connections", "from 1 to"]),
+            ("[tls]\ncertificate = '/c.pem'", &["tls.certificate", "tls.key must be given too"]),
+            ("state_dir = 'here'", &["state_dir", "absolute path"]),
+            ("a = 1\nb =", &["line 2"]),
+            ("zzzz = 1", &["hub config show"]),
+            ("limits = 1", &["limits", "no such setting"]),
+        ] {
+            let (_folder, source) = source(text);
+            let error = source.resolve().unwrap_err();
+            let told = format!("{error} {}", error.hint().unwrap_or_default());
+            assert!(parts.iter().all(|part| told.contains(part)), "{text}: {told}");
+            assert!(!told.contains('\n'), "{told}");
+        }
+        let missing = Source { file: Some("/no/such/file".into()), file_is_named: true, ..Source::default() };
+        assert!(missing.resolve().is_err());
+        assert!(Source { file_is_named: false, ..missing }.resolve().is_ok());
+    }
+}

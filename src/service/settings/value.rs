@@ -1,0 +1,103 @@
+//! Values of settings: as TOML has them, or as texts from the environment and the command line.
+
+use jiff::SignedDuration;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Value;
+
+/// The longest span of time.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// A text that says something.
+pub(super) fn text(value: &Value) -> Result<String, String> {
+    match value.as_str() {
+        Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        _ => Err("it must be a text".to_owned()),
+    }
+}
+
+/// Several texts: an array, or one text with commas.
+pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::Array(items) => items.iter().map(text).collect(),
+        Value::String(items) => {
+            Ok(items.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+        }
+        _ => Err("it must be a list of texts".to_owned()),
+    }
+}
+
+/// An absolute path; none where it is empty.
+pub(super) fn path(value: &Value) -> Result<Option<PathBuf>, String> {
+    match value.as_str().map(PathBuf::from) {
+        Some(path) if path.as_os_str().is_empty() => Ok(None),
+        Some(path) if path.is_absolute() => Ok(Some(path)),
+        _ => Err("it must be an absolute path".to_owned()),
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn count(value: &Value, bounds: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = match value {
+        Value::Integer(number) => u32::try_from(*number).ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number
+        .filter(|number| bounds.contains(number))
+        .ok_or_else(|| format!("it must be a whole number from {} to {}", bounds.start(), bounds.end()))
+}
+
+/// A span of time: `90s`, `5m`, `1h30m`; a bare number is seconds.
+pub(super) fn duration(value: &Value) -> Result<Duration, String> {
+    let time = match value {
+        Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
+        Value::String(text) => match text.trim().parse::<u64>() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => text.trim().parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok()),
+        },
+        _ => None,
+    };
+    time.filter(|time| !time.is_zero() && *time <= LONGEST)
+        .ok_or_else(|| "it must be a span of time up to a day, such as 90s, 5m or 1h30m".to_owned())
+}
+
+/// As [`duration`] reads it.
+pub(super) fn shown_duration(time: Duration) -> Value {
+    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+    Value::String(match (seconds, millis) {
+        (0, millis) => format!("{millis}ms"),
+        (seconds, 0) if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
+        (seconds, 0) if seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (seconds, 0) => format!("{seconds}s"),
+        (seconds, millis) => format!("{seconds}s {millis}ms"),
+    })
+}
+
+/// One of some words.
+pub(super) fn one_of<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| value.as_str().is_some_and(|text| text.trim() == *word));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        format!("it must be one of {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_time_are_read_as_they_are_shown() {
+        for (text, millis) in [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7", 7000), ("250ms", 250)] {
+            let time = duration(&Value::String(text.to_owned())).unwrap();
+            assert_eq!(time, Duration::from_millis(millis), "{text}");
+            assert_eq!(duration(&shown_duration(time)).unwrap(), time, "{text}");
+        }
+        for text in ["", "0", "-5s", "soon", "2 weeks", "25h"] {
+            assert!(duration(&Value::String(text.to_owned())).is_err(), "{text}");
+        }
+        assert!(duration(&Value::Integer(-1)).is_err());
+    }
+}
