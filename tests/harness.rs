@@ -1,16 +1,30 @@
 //! A machine for one test: a state folder, disks, and the program run as a user runs it.
+//!
+//! `SENDENSE_TEST_HUB` chooses what the program works with: `embedded` (as unless set), the engine inside each command, or
+//! `unix`, a hub that serves the site's state folder and is started with the first command.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A temporary folder with a `state` folder that the program is pointed at.
 pub struct Site {
+    // Ended before its folder goes.
+    hub: OnceLock<Serving>,
     folder: tempfile::TempDir,
     catalog: Option<String>,
+}
+
+/// A hub that serves a site.
+pub struct Serving {
+    pub running: Running,
+    /// What it said when it was ready: `addresses`, `fingerprint`.
+    pub said: serde_json::Value,
 }
 
 /// What one run of the program left.
@@ -26,13 +40,17 @@ pub const MIB: u64 = 1 << 20;
 
 impl Site {
     pub fn new() -> Site {
-        Site { folder: tempfile::Builder::new().prefix("sendense-test-").tempdir().unwrap(), catalog: None }
+        Site::of(tempfile::Builder::new().prefix("sendense-test-").tempdir().unwrap())
     }
 
     /// A site whose folder lies on tmpfs: for tests that run the program hundreds of times.
     pub fn in_memory() -> Site {
         let folder = tempfile::Builder::new().prefix("sendense-test-").tempdir_in("/dev/shm").unwrap();
-        Site { folder, catalog: None }
+        Site::of(folder)
+    }
+
+    fn of(folder: tempfile::TempDir) -> Site {
+        Site { hub: OnceLock::new(), folder, catalog: None }
     }
 
     /// The same with its catalog on a server.
@@ -65,6 +83,16 @@ impl Site {
 
     /// The program with these arguments, its surroundings cleaned of anything that would reach it.
     pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        match std::env::var("SENDENSE_TEST_HUB").as_deref() {
+            Err(_) | Ok("" | "embedded") => {}
+            Ok("unix") => drop(self.hub.get_or_init(|| self.serve(&["--no-listen"]))),
+            Ok(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded and unix are known"),
+        }
+        self.bare_command(arguments)
+    }
+
+    /// As [`command`](Self::command), with whatever hub there is.
+    pub fn bare_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sendense-ctl"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SENDENSE_") {
@@ -75,8 +103,29 @@ impl Site {
         if let Some(catalog) = &self.catalog {
             command.env("SENDENSE_CATALOG", catalog);
         }
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command.stdin(Stdio::null()).current_dir(self.folder.path());
         command
+    }
+
+    /// Starts a hub that serves this site, and waits until it is ready. Its log is in the file `hub.log`.
+    pub fn serve(&self, arguments: &[&str]) -> Serving {
+        self.serve_with(arguments, |_| {})
+    }
+
+    /// The same, with more said to its process.
+    pub fn serve_with(&self, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Serving {
+        let mut command = self.bare_command(["hub", "serve", "--json"].iter().chain(arguments));
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("hub.log")).unwrap();
+        command.stdout(Stdio::piped()).stderr(log);
+        more(&mut command);
+        let mut running = Running::start(&mut command);
+        let mut line = String::new();
+        BufReader::new(running.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let said = serde_json::from_str(&line).unwrap_or_else(|error| {
+            panic!("{error}: the hub said {line:?}: {}", fs::read_to_string(self.path("hub.log")).unwrap())
+        });
+        Serving { running, said }
     }
 
     /// Runs the program; `line` is split at spaces, `{}` in it stands for the site's folder.
@@ -86,9 +135,27 @@ impl Site {
     }
 
     pub fn run_args(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
-        let mut command = self.command(arguments);
-        let shown = format!("{command:?}");
-        Run::of(shown, command.output().unwrap())
+        Run::finished(self.command(arguments))
+    }
+
+    /// As [`run`](Self::run), with whatever hub there is.
+    pub fn bare_run(&self, line: &str) -> Run {
+        let folder = self.folder.path().to_str().unwrap();
+        let words = line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace("{}", folder));
+        Run::finished(self.bare_command(words))
+    }
+
+    /// The same, and expects it to end well.
+    pub fn bare_ok(&self, line: &str) -> Run {
+        let run = self.bare_run(line);
+        assert_eq!(run.code, 0, "{run:#?}");
+        run
+    }
+
+    /// The same, and gives its one document.
+    pub fn bare_json(&self, line: &str) -> serde_json::Value {
+        let run = self.bare_ok(&format!("{line} --json"));
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:#?}"))
     }
 
     /// Runs the program and expects it to end well.
@@ -198,6 +265,12 @@ impl Site {
 }
 
 impl Run {
+    /// Runs a command to its end.
+    pub fn finished(mut command: Command) -> Run {
+        let shown = format!("{command:?}");
+        Run::of(shown, command.output().unwrap())
+    }
+
     fn of(command: String, output: Output) -> Run {
         use std::os::unix::process::ExitStatusExt;
         Run {
@@ -228,6 +301,19 @@ impl Run {
             .find(|word| word.starts_with("backup-"))
             .unwrap_or_else(|| panic!("no backup id on stdout of {}: {self:#?}", self.command));
         serde_json::json!({ "backup_id": id })
+    }
+}
+
+impl Serving {
+    /// The address of that scheme.
+    pub fn address(&self, scheme: &str) -> &str {
+        let addresses = self.said["addresses"].as_array().unwrap();
+        let mut texts = addresses.iter().map(|address| address.as_str().unwrap());
+        texts.find(|address| address.starts_with(scheme)).unwrap()
+    }
+
+    pub fn fingerprint(&self) -> &str {
+        self.said["fingerprint"].as_str().unwrap()
     }
 }
 

@@ -12,6 +12,7 @@ mod diff;
 mod faults;
 mod find;
 mod harness;
+mod hub;
 mod kill;
 mod mariadb;
 mod mount;

@@ -59,7 +59,7 @@ pub struct Args {
     /// Only this disk, from 0
     #[arg(long, value_name = "N")]
     disk: Option<u32>,
-    /// Where a disk is read from; makes the VM known at its first backup (repeat for more disks)
+    /// Where a disk is read from, as the hub sees it; makes the VM known at its first backup (repeat for more disks)
     #[arg(long = "source", value_name = "URI", value_parser = cli::source, conflicts_with = "all",
         value_hint = clap::ValueHint::FilePath)]
     sources: Vec<SourceUri>,

@@ -22,7 +22,7 @@ const MANUAL: Manual = Manual {
 pub struct Args {
     /// What to call it
     name: RepositoryId,
-    /// Its folder; made where it is missing
+    /// Its folder on the hub's machine; made where it is missing
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     path: PathBuf,
     /// Kind of storage

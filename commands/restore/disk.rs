@@ -45,7 +45,7 @@ pub struct Args {
     /// Which disk, from 0; may be left out where there is one only
     #[arg(long, value_name = "N")]
     disk: Option<u32>,
-    /// Where to: a path, a device, nbd://… or nbd+unix://…
+    /// Where to, as the hub sees it: a path, a device, nbd://… or nbd+unix://…
     #[arg(long, value_name = "TARGET", value_parser = cli::source, value_hint = clap::ValueHint::FilePath)]
     to: SourceUri,
     /// As what; by the file's name where left out, raw for devices and exports

@@ -28,7 +28,7 @@ const MANUAL: Manual = Manual {
 pub struct Args {
     /// What to call it
     name: VmName,
-    /// Where a disk is read from: a path, file://, nbd://, nbds:// or nbd+unix:// (repeat for more disks)
+    /// Where a disk is read from, as the hub sees it: a path, file://, nbd://, nbds:// or nbd+unix:// (repeat for more disks)
     #[arg(long = "disk", value_name = "URI", required = true, value_parser = cli::source,
         value_hint = clap::ValueHint::FilePath)]
     disks: Vec<SourceUri>,

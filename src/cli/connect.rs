@@ -11,7 +11,7 @@ use crate::logging;
 use crate::place::{Place, Said, Served};
 use crate::show::one_line;
 use crate::ui::{GlobalArgs, Ui};
-use api::{AddressQuery, Backup, Client, ClientError, HubAddress, InProcess, Remote};
+use api::{AddressQuery, Backup, Client, ClientError, InProcess, Remote};
 use hub::{CatalogFault, Hub, HubConfig};
 use std::future::Future;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl App {
             Place::Embedded(folder) => folder,
             Place::Served(served) => {
                 let client = remote(served)?;
-                return Ok(Connection { client, hub: None, address: Some(served.address.clone()), runtime });
+                return Ok(Connection { client, hub: None, runtime });
             }
         };
         let mut config = HubConfig::new(folder);
@@ -100,7 +100,7 @@ impl App {
         });
         let hub = opened.map_err(|error| Failure::engine(&location, &error))?;
         let client = embedded(&hub);
-        Ok(Connection { client, hub: Some(hub), address: None, runtime })
+        Ok(Connection { client, hub: Some(hub), runtime })
     }
 }
 
@@ -170,7 +170,6 @@ pub fn wait<F: Future>(work: F) -> Result<F::Output> {
 pub struct Connection {
     client: Client,
     hub: Option<Hub>,
-    address: Option<HubAddress>,
     runtime: Runtime,
 }
 
@@ -178,16 +177,6 @@ impl Connection {
     /// The typed client.
     pub fn client(&self) -> &Client {
         &self.client
-    }
-
-    /// Where the hub is, unless it is inside this process: then its jobs end with it.
-    pub fn address(&self) -> Option<&HubAddress> {
-        self.address.as_ref()
-    }
-
-    /// Whether paths of this machine mean something to the hub.
-    pub fn is_local(&self) -> bool {
-        !matches!(self.address, Some(HubAddress::Network { .. }))
     }
 
     /// Runs a call, or anything else that waits, to its end.
