@@ -4,8 +4,10 @@ use cli::profiles::{Profile, Profiles};
 use cli::{App, Column, Exit, Manual, Result, TableArgs, tokens};
 use serde_json::json;
 
-const MANUAL: Manual =
-    Manual { examples: &[("all, the one in use marked", "sendense-ctl hub list")], exits: cli::exits![Denied] };
+const MANUAL: Manual = Manual {
+    examples: &[("all, the one in use marked", "sendense-ctl hub list")],
+    exits: cli::exits![Denied],
+};
 
 /// List the hubs that are known
 ///
@@ -31,7 +33,12 @@ fn word(is: bool) -> String {
 const COLUMNS: &[Column<Row>] = &[
     Column { name: "name", weight: 9, right: false, cell: |row, _| row.name.clone() },
     Column { name: "url", weight: 8, right: false, cell: |row, _| row.profile.url.clone() },
-    Column { name: "user", weight: 6, right: false, cell: |row, _| row.profile.user.clone().unwrap_or_default() },
+    Column {
+        name: "user",
+        weight: 6,
+        right: false,
+        cell: |row, _| row.profile.user.clone().unwrap_or_default(),
+    },
     Column { name: "in-use", weight: 7, right: false, cell: |row, _| word(row.current) },
     Column { name: "logged-in", weight: 5, right: false, cell: |row, _| word(row.logged_in) },
     Column {

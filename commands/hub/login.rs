@@ -16,7 +16,10 @@ const MANUAL: Manual = Manual {
             "from a script: the certificate is known",
             "sendense-ctl hub login hub.example --user cron --fingerprint sha256:…",
         ),
-        ("with an authority of your own", "sendense-ctl hub login hub.example --user me --ca /etc/ssl/company.pem"),
+        (
+            "with an authority of your own",
+            "sendense-ctl hub login hub.example --user me --ca /etc/ssl/company.pem",
+        ),
         ("with an API token, in SENDENSE_TOKEN", "sendense-ctl hub login hub.example --token"),
     ],
     exits: cli::exits![NotFound, Unreachable, Locked, Denied, Interrupted],
@@ -93,8 +96,10 @@ impl Args {
             }));
         } else {
             let who = logged_in.user.map(|user| format!(" as {user}")).unwrap_or_default();
-            let until = logged_in.expires_at.map(|at| format!(" until {}", app.ui.show.time(at))).unwrap_or_default();
-            app.ui.line(&format!("logged in to {address}{who}{until}; commands use it as {name} from now on"));
+            let until =
+                logged_in.expires_at.map(|at| format!(" until {}", app.ui.show.time(at))).unwrap_or_default();
+            app.ui
+                .line(&format!("logged in to {address}{who}{until}; commands use it as {name} from now on"));
             app.ui.note("back to the hub of this machine: sendense-ctl hub use local");
         }
         Ok(Exit::Done)
@@ -112,9 +117,10 @@ impl Args {
         }
         match known {
             Some(Profile { fingerprint: Some(pin), .. }) => {
-                return pin.parse().map(Trust::Pin).map_err(|error: api::FingerprintError| {
-                    Failure::usage(error.to_string())
-                });
+                return pin
+                    .parse()
+                    .map(Trust::Pin)
+                    .map_err(|error: api::FingerprintError| Failure::usage(error.to_string()));
             }
             Some(Profile { ca: Some(path), .. }) => return Ok(Trust::Authority(path.clone())),
             _ => {}
@@ -144,7 +150,8 @@ impl Args {
         let place = |token| Served { address: address.clone(), trust: trust.clone(), token, name: None };
         if self.token {
             let token = secret::from_environment("SENDENSE_TOKEN")?.ok_or_else(|| {
-                Failure::usage("--token needs a token").next("set SENDENSE_TOKEN, SENDENSE_TOKEN_FILE, _FD or _CMD")
+                Failure::usage("--token needs a token")
+                    .next("set SENDENSE_TOKEN, SENDENSE_TOKEN_FILE, _FD or _CMD")
             })?;
             let client = cli::remote(&place(Some(token.clone())))?;
             let who = cli::wait(client.whoami())??;
@@ -152,7 +159,8 @@ impl Args {
         }
         let user = match &self.user {
             Some(user) => user.clone(),
-            None => cli::ask(&app.ui, "User").map_err(|failure| failure.next("say who you are with --user USER"))?,
+            None => cli::ask(&app.ui, "User")
+                .map_err(|failure| failure.next("say who you are with --user USER"))?,
         };
         let password = secret::password(&format!("Password of {user} at {address}"), false)?;
         let client = cli::remote(&place(None))?;

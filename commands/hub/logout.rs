@@ -47,7 +47,9 @@ impl Args {
             let client = cli::remote(&served)?;
             match cli::wait(client.logout())? {
                 Err(error) if error.code() != ErrorCode::Unauthorized => {
-                    app.ui.warn(&format!("the token was not revoked, it stays valid until it expires: {error}"));
+                    app.ui.warn(&format!(
+                        "the token was not revoked, it stays valid until it expires: {error}"
+                    ));
                 }
                 _ => {}
             }

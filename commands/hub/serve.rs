@@ -77,7 +77,8 @@ impl SettingsArgs {
     /// The settings that these arguments, and what else is said, lead to.
     pub fn source(self, app: &App) -> Result<serve::Source> {
         let mut given = Vec::new();
-        let absolute = |path: String| std::path::absolute(&path).map_or(path, |path| path.display().to_string());
+        let absolute =
+            |path: String| std::path::absolute(&path).map_or(path, |path| path.display().to_string());
         for (key, value) in [
             ("listen", (!self.listen.is_empty()).then(|| self.listen.join(","))),
             ("listen", self.no_listen.then(String::new)),

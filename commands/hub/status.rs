@@ -60,7 +60,8 @@ struct Seen {
 impl Seen {
     async fn of(client: &Client) -> Seen {
         let running = JobQuery { status: Some(Status::Running), limit: Some(1), ..JobQuery::default() };
-        let completed = BackupQuery { status: Some(Status::Completed), limit: Some(1), ..BackupQuery::default() };
+        let completed =
+            BackupQuery { status: Some(Status::Completed), limit: Some(1), ..BackupQuery::default() };
         let mut seen = Seen::default();
         match client.jobs(&running).await {
             Ok(jobs) => seen.running = Some(jobs.total),

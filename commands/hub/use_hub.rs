@@ -39,7 +39,8 @@ impl Args {
         if app.ui.json {
             app.ui.document(&json!({ "success": true, "name": self.name }));
         } else {
-            let shown = profiles.hubs.get(&self.name).map_or("the hub of this machine", |profile| &profile.url);
+            let shown =
+                profiles.hubs.get(&self.name).map_or("the hub of this machine", |profile| &profile.url);
             app.ui.line(&format!("commands use {shown} from now on"));
         }
         Ok(Exit::Done)

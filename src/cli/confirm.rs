@@ -37,7 +37,9 @@ pub fn confirm(ui: &Ui, question: &str) -> Result<()> {
 /// Usage where nobody can be asked; interrupted where Ctrl-C was the answer.
 pub fn ask(ui: &Ui, prompt: &str) -> Result<String> {
     if ui.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage("this asks a question, and there is no terminal to ask on").why(prompt.to_owned()));
+        return Err(
+            Failure::usage("this asks a question, and there is no terminal to ask on").why(prompt.to_owned())
+        );
     }
     dialoguer::Input::<String>::new().with_prompt(prompt).interact_text().map_err(|error| {
         Failure::new(Exit::Interrupted, "cancelled", "nothing was changed").why(error.to_string())

@@ -18,8 +18,19 @@ use tracing_subscriber::registry::Registry;
 
 /// The target of what a person should know although nothing is wrong.
 const NOTICE: &str = "notice";
-const OURS: [&str; 11] =
-    ["sendense_ctl", "api", "cli", "server", "service", "hub", "catalog", "repository", "nbd", "qcow2", "block"];
+const OURS: [&str; 11] = [
+    "sendense_ctl",
+    "api",
+    "cli",
+    "server",
+    "service",
+    "hub",
+    "catalog",
+    "repository",
+    "nbd",
+    "qcow2",
+    "block",
+];
 
 /// Sends log events to the screen from now on. A second call changes nothing.
 pub fn init(ui: &Ui) {

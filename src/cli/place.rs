@@ -123,9 +123,10 @@ fn by_name(profiles: &Profiles, name: &str) -> Result<Place> {
         Failure::usage(format!("the hub {name} is in use, and not known any more"))
             .next("sendense-ctl hub use local, or log in again: sendense-ctl hub login URL")
     })?;
-    let address = profile.url.parse::<HubAddress>().map_err(|error| {
-        Failure::usage(format!("the hub {name} can't be used")).why(error.to_string())
-    })?;
+    let address = profile
+        .url
+        .parse::<HubAddress>()
+        .map_err(|error| Failure::usage(format!("the hub {name} can't be used")).why(error.to_string()))?;
     served(address, profile, Some(name.to_owned())).map(Place::Served)
 }
 
@@ -135,7 +136,9 @@ fn served(address: HubAddress, profile: &Profile, name: Option<String>) -> Resul
     let fingerprint = variable("SENDENSE_FINGERPRINT").or_else(|| profile.fingerprint.clone());
     let authority = variable("SENDENSE_CA").map(PathBuf::from).or_else(|| profile.ca.clone());
     let trust = match (fingerprint, authority) {
-        (Some(pin), _) => Trust::Pin(pin.parse::<Fingerprint>().map_err(|error| Failure::usage(error.to_string()))?),
+        (Some(pin), _) => {
+            Trust::Pin(pin.parse::<Fingerprint>().map_err(|error| Failure::usage(error.to_string()))?)
+        }
         (None, Some(path)) => Trust::Authority(path),
         (None, None) => Trust::System,
     };

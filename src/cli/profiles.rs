@@ -105,10 +105,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>> {
 /// Replaces a file of that folder, for its owner only.
 pub(crate) fn write(name: &str, text: &str) -> Result<()> {
     let folder = folder().ok_or_else(|| {
-        Failure::usage("there is no place for the known hubs: HOME is not set").next("set HOME or XDG_CONFIG_HOME")
+        Failure::usage("there is no place for the known hubs: HOME is not set")
+            .next("set HOME or XDG_CONFIG_HOME")
     })?;
     let path = folder.join(name);
-    replace(&folder, &path, text).map_err(|error| Failure::local(format!("{} can't be written", path.display()), &error))
+    replace(&folder, &path, text)
+        .map_err(|error| Failure::local(format!("{} can't be written", path.display()), &error))
 }
 
 fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
@@ -133,9 +135,15 @@ mod tests {
 
     #[test]
     fn names_are_no_addresses_and_no_words_with_a_meaning() {
-        for (name, fits) in
-            [("prod", true), ("hub-2_b", true), ("", false), ("a.b", false), ("local", false), ("embedded", false), ("a:1", false)]
-        {
+        for (name, fits) in [
+            ("prod", true),
+            ("hub-2_b", true),
+            ("", false),
+            ("a.b", false),
+            ("local", false),
+            ("embedded", false),
+            ("a:1", false),
+        ] {
             assert_eq!(is_name(name), fits, "{name}");
         }
     }
@@ -146,7 +154,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x").join(FILE);
         let mut profiles = Profiles { current: Some("prod".into()), ..Profiles::default() };
-        let profile = Profile { fingerprint: Some("sha256:00".into()), ..Profile::new("https://hub.example:8082") };
+        let profile =
+            Profile { fingerprint: Some("sha256:00".into()), ..Profile::new("https://hub.example:8082") };
         profiles.hubs.insert("prod".into(), profile);
         let text = toml::to_string_pretty(&profiles).unwrap();
         replace(path.parent().unwrap(), &path, &text).unwrap();

@@ -53,7 +53,8 @@ pub fn from_environment(name: &str) -> Result<Option<Secret>> {
     }
     if let Some((name, number)) = variable("_FD") {
         let number = number.to_str().and_then(|text| text.parse::<u32>().ok());
-        let number = number.ok_or_else(|| Failure::usage(format!("{name} must be the number of an open file")))?;
+        let number =
+            number.ok_or_else(|| Failure::usage(format!("{name} must be the number of an open file")))?;
         return first_line(&name, File::open(format!("/proc/self/fd/{number}"))).map(Some);
     }
     if let Some((name, command)) = variable("_CMD") {
@@ -108,10 +109,9 @@ pub fn password(prompt: &str, new: bool) -> Result<Secret> {
     if new {
         question = question.with_confirmation("Once more", "The two differ");
     }
-    question
-        .interact()
-        .map(Secret::new)
-        .map_err(|error| Failure::new(crate::Exit::Interrupted, "cancelled", "no password was given").why(error.to_string()))
+    question.interact().map(Secret::new).map_err(|error| {
+        Failure::new(crate::Exit::Interrupted, "cancelled", "no password was given").why(error.to_string())
+    })
 }
 
 #[cfg(test)]

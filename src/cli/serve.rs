@@ -29,7 +29,9 @@ pub fn source(app: &App, file: Option<&Path>, given: Vec<(String, String)>) -> R
     // The flag is also the variable, which the settings read by themselves.
     let folder = app.said.folder()?;
     let variable = std::env::var_os("SENDENSE_HOME").filter(|path| Path::new(path).is_absolute());
-    if app.said.state_dir.is_some() && app.said.state_dir.as_deref().map(Path::as_os_str) != variable.as_deref() {
+    if app.said.state_dir.is_some()
+        && app.said.state_dir.as_deref().map(Path::as_os_str) != variable.as_deref()
+    {
         given.insert(0, ("state_dir".to_owned(), folder.display().to_string()));
     }
     Ok(Source {
@@ -110,7 +112,8 @@ fn announce(app: &App, service: &Service) {
 pub fn failure(error: &service::Error) -> Failure {
     let code = error.code();
     let mut failure =
-        Failure::new(Exit::from_number(code.exit_code()), code.as_str(), "the hub is not served").why(error.to_string());
+        Failure::new(Exit::from_number(code.exit_code()), code.as_str(), "the hub is not served")
+            .why(error.to_string());
     failure.next = error.hint();
     failure.causes = chain(error).into();
     failure

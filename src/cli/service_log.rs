@@ -18,9 +18,8 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
 /// Our crates, and the lines of requests.
-const OURS: [&str; 11] = [
-    "access", "api", "block", "catalog", "cli", "hub", "nbd", "qcow2", "repository", "server", "service",
-];
+const OURS: [&str; 11] =
+    ["access", "api", "block", "catalog", "cli", "hub", "nbd", "qcow2", "repository", "server", "service"];
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +52,9 @@ impl ServiceLog {
     pub fn start(form: Form, level: &str) -> Result<Self> {
         let (filter, handle) = reload::Layer::new(filter(level)?);
         // Refused only where a log was begun before, which no command does that comes here.
-        drop(tracing::subscriber::set_global_default(Registry::default().with(Log { form }.with_filter(filter))));
+        drop(tracing::subscriber::set_global_default(
+            Registry::default().with(Log { form }.with_filter(filter)),
+        ));
         Ok(ServiceLog { filter: handle })
     }
 
@@ -99,7 +100,8 @@ impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut line = line(self.form, *event.metadata().level(), event.metadata().target(), fields.0, Timestamp::now());
+        let mut line =
+            line(self.form, *event.metadata().level(), event.metadata().target(), fields.0, Timestamp::now());
         line.push('\n');
         // Nobody reads any more: the work goes on.
         drop(std::io::stderr().lock().write_all(line.as_bytes()));
@@ -129,7 +131,8 @@ fn line(form: Form, level: Level, target: &str, mut fields: Map<String, Value>, 
             other => other.to_string(),
         };
         let quoted = value.is_empty() || value.contains([' ', '"', '=']);
-        let written = if quoted { write!(text, " {name}={value:?}") } else { write!(text, " {name}={value}") };
+        let written =
+            if quoted { write!(text, " {name}={value:?}") } else { write!(text, " {name}={value}") };
         debug_assert!(written.is_ok(), "writing to a string does not fail");
     }
     text
@@ -193,7 +196,10 @@ mod tests {
         assert!(words.ends_with(r#"path="/x y" status=200"#) && !words.contains('\n'), "{words}");
         assert!(line(Form::Journal, Level::WARN, "hub", fields.clone(), now).starts_with("<4>a"));
         let json: Value = serde_json::from_str(&line(Form::Json, Level::INFO, "hub", fields, now)).unwrap();
-        assert_eq!((&json["status"], &json["level"], &json["message"]), (&200.into(), &"info".into(), &"a\nb".into()));
+        assert_eq!(
+            (&json["status"], &json["level"], &json["message"]),
+            (&200.into(), &"info".into(), &"a\nb".into())
+        );
     }
 
     #[test]

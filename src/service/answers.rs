@@ -36,7 +36,9 @@ pub(crate) async fn mark(mut request: Request, next: Next) -> Response {
     let millis = begun.elapsed().as_millis();
     let shown = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
     match role {
-        Some(role) => tracing::info!(target: "access", %method, path, status, millis, %peer, ?role, id = shown),
+        Some(role) => {
+            tracing::info!(target: "access", %method, path, status, millis, %peer, ?role, id = shown)
+        }
         None => tracing::info!(target: "access", %method, path, status, millis, %peer, id = shown),
     }
     let headers = response.headers_mut();
@@ -101,7 +103,9 @@ mod tests {
 
     #[test]
     fn an_id_from_outside_is_a_plain_word_or_is_replaced() {
-        for (id, plain) in [("a-1.b_2", true), ("", false), ("a b", false), ("a\tb", false), (&*"x".repeat(65), false)] {
+        for (id, plain) in
+            [("a-1.b_2", true), ("", false), ("a b", false), ("a\tb", false), (&*"x".repeat(65), false)]
+        {
             assert_eq!(is_plain(&HeaderValue::from_str(id).unwrap()), plain, "{id}");
         }
     }

@@ -45,7 +45,13 @@ impl fmt::Display for Holder {
         if self.pid == 0 {
             return f.write_str("a process that has not said its name yet");
         }
-        write!(f, "process {}, version {}, since {}", self.pid, self.version, self.since.strftime("%F %T UTC"))
+        write!(
+            f,
+            "process {}, version {}, since {}",
+            self.pid,
+            self.version,
+            self.since.strftime("%F %T UTC")
+        )
     }
 }
 

@@ -26,14 +26,20 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 
 /// Serves a connection until it ends, or until `stop` says so and its last answer is given.
-pub(crate) async fn serve<S>(stream: S, peer: Peer, router: Router, limits: Limits, mut stop: watch::Receiver<bool>)
-where
+pub(crate) async fn serve<S>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let own = rustix::process::geteuid().as_raw();
     let body_timeout = limits.body_timeout;
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(|body| Body::new(Deadline::new(Body::new(body), Instant::now() + body_timeout)));
+        let mut request =
+            request.map(|body| Body::new(Deadline::new(Body::new(body), Instant::now() + body_timeout)));
         request.extensions_mut().insert(peer);
         if let Some(caller) = peer.caller(own) {
             request.extensions_mut().insert(caller);

@@ -70,9 +70,13 @@ impl Error {
     /// What to do next, for a person.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Served { .. } => Some("sendense-ctl hub status shows it; give this one another --state-dir".into()),
+            Error::Served { .. } => {
+                Some("sendense-ctl hub status shows it; give this one another --state-dir".into())
+            }
             Error::Setting { hint, .. } => hint.clone(),
-            Error::Listen { .. } => Some("choose another with --listen, such as https://127.0.0.1:8443".into()),
+            Error::Listen { .. } => {
+                Some("choose another with --listen, such as https://127.0.0.1:8443".into())
+            }
             Error::File { .. } => Some("sendense-ctl hub config check tells more".into()),
             Error::Tls(_) => Some("see tls.certificate and tls.key: sendense-ctl hub config show".into()),
             Error::Io { .. } => None,
@@ -88,7 +92,9 @@ impl Error {
             Error::Setting { .. } | Error::File { .. } => Code::InvalidRequest,
             Error::Listen { .. } => Code::HubUnreachable,
             Error::Tls(_) => Code::PermissionDenied,
-            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Code::PermissionDenied,
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Code::PermissionDenied
+            }
             Error::Io { .. } => Code::Internal,
             Error::Hub(error) => error.code(),
         }

@@ -69,8 +69,9 @@ pub(crate) async fn keep(State(gate): State<Gate>, request: Request, next: Next)
         return refuse(error, Some(wait));
     }
     if gate.closing.load(Ordering::Relaxed) && begins_something(&request) {
-        let error = ApiError::new(ErrorCode::HubUnreachable, "the hub is about to end and begins nothing new")
-            .hint("try again when it is back");
+        let error =
+            ApiError::new(ErrorCode::HubUnreachable, "the hub is about to end and begins nothing new")
+                .hint("try again when it is back");
         return refuse(error, None);
     }
     next.run(request).await
@@ -81,7 +82,10 @@ fn begins_something(request: &Request) -> bool {
     let path = request.uri().path();
     let ends = path.ends_with("/cancel") || path.ends_with("/logout");
     let closes = request.method() == Method::DELETE && path.starts_with("/api/v1/restore/");
-    !matches!(*request.method(), Method::GET | Method::HEAD) && !ends && !closes && !path.contains("/telemetry/")
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+        && !ends
+        && !closes
+        && !path.contains("/telemetry/")
 }
 
 fn refuse(error: ApiError, wait: Option<u64>) -> Response {
@@ -106,7 +110,8 @@ mod tests {
         assert!(gate.too_many(Some(&at("192.0.2.1"))).is_some_and(|wait| wait >= 1));
         assert!(gate.too_many(Some(&at("192.0.2.2"))).is_none());
         assert!((0..20).all(|_| gate.too_many(Some(&Peer::Socket { uid: 1 })).is_none()));
-        let passed = (0..20).filter(|n| gate.too_many(Some(&at(&format!("2001:db8::{n}")))).is_none()).count();
+        let passed =
+            (0..20).filter(|n| gate.too_many(Some(&at(&format!("2001:db8::{n}")))).is_none()).count();
         assert!(passed < 10, "one network is one client: {passed}");
         let open = Gate::new(0);
         assert!((0..5000).all(|_| open.too_many(Some(&at("192.0.2.1"))).is_none()));
@@ -122,7 +127,8 @@ mod tests {
             ("DELETE", "/api/v1/restore/mount-1", false),
             ("DELETE", "/api/v1/backups/x", true),
         ] {
-            let request = Request::builder().method(method).uri(path).body(axum::body::Body::empty()).unwrap();
+            let request =
+                Request::builder().method(method).uri(path).body(axum::body::Body::empty()).unwrap();
             assert_eq!(begins_something(&request), begins, "{method} {path}");
         }
     }

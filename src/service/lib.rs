@@ -34,4 +34,4 @@ mod unix;
 pub use claim::{Holder, SOCKET_NAME};
 pub use error::{Error, Result};
 pub use run::{Ended, Service};
-pub use settings::{Limits, Listen, LogFormat, Origin, Resolved, Setting, Settings, SETTINGS, Source};
+pub use settings::{Limits, Listen, LogFormat, Origin, Resolved, SETTINGS, Setting, Settings, Source};

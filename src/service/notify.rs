@@ -24,7 +24,8 @@ impl Notify {
         });
         let socket = address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address)));
         let ours = env::var("WATCHDOG_PID").ok().is_none_or(|pid| pid == std::process::id().to_string());
-        let watchdog = env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok()).map(Duration::from_micros);
+        let watchdog =
+            env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok()).map(Duration::from_micros);
         Notify { watchdog: watchdog.filter(|time| ours && socket.is_some() && !time.is_zero()), socket }
     }
 

@@ -101,7 +101,10 @@ fn own(settings: &Settings) -> Result<(PathBuf, PathBuf)> {
     match (certificate.exists(), key.exists()) {
         (true, true) => return Ok((certificate, key)),
         (true, false) => {
-            return Err(Error::Tls(format!("{} is missing beside cert.pem; remove both for a new pair", key.display())));
+            return Err(Error::Tls(format!(
+                "{} is missing beside cert.pem; remove both for a new pair",
+                key.display()
+            )));
         }
         // A key without its certificate: it was not finished, and nobody has seen it.
         (false, _) => {}

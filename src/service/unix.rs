@@ -21,7 +21,9 @@ pub(crate) fn listen_at(path: &Path, everyone: bool) -> Result<UnixListener> {
     let failed = |reason: String| Error::Listen { address: format!("unix://{}", path.display()), reason };
     let io = |errno: rustix::io::Errno| failed(io::Error::from(errno).to_string());
     let address = SocketAddrUnix::new(path).map_err(|_| {
-        failed("the path of a socket has at most 107 bytes; choose a state folder with a shorter one".to_owned())
+        failed(
+            "the path of a socket has at most 107 bytes; choose a state folder with a shorter one".to_owned(),
+        )
     })?;
     clear(path).map_err(&failed)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -76,7 +76,10 @@ fn too_much_is_refused_by_its_kind() {
     }
     let refused = rest(headers);
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
-    let answer = curl(&["--unix-socket", &own], &format!("http://localhost/api/v1/backups?vm_name={}", "a".repeat(3000)));
+    let answer = curl(
+        &["--unix-socket", &own],
+        &format!("http://localhost/api/v1/backups?vm_name={}", "a".repeat(3000)),
+    );
     assert_eq!(answer.status, 400, "{}", String::from_utf8_lossy(&answer.body));
 }
 
@@ -86,10 +89,8 @@ fn one_address_has_a_share_of_connections_and_of_requests_and_the_administrator_
         return;
     }
     let site = Site::new();
-    let (_hub, address) = plain(
-        &site,
-        &["--set", "limits.connections_per_client=3", "--set", "limits.requests_per_second=2"],
-    );
+    let (_hub, address) =
+        plain(&site, &["--set", "limits.connections_per_client=3", "--set", "limits.requests_per_second=2"]);
     let held: Vec<_> = (0..3).map(|_| connect(&address)).collect();
     assert_eq!(rest(connect(&address)), "", "the fourth is closed");
     drop(held);

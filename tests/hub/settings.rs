@@ -13,7 +13,8 @@ fn write(site: &Site, text: &str) -> String {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let site = Site::new();
-    let file = write(&site, "listen = ['https://127.0.0.1:1']\nstop_timeout = '5m'\n[limits]\nconnections = 7\n");
+    let file =
+        write(&site, "listen = ['https://127.0.0.1:1']\nstop_timeout = '5m'\n[limits]\nconnections = 7\n");
     let mut command = site.bare_command(["hub", "config", "show", "--json", "--config", &file]);
     command.args(["--stop-timeout", "7m", "--set", "limits.body_timeout=9s"]);
     command.env("SENDENSE_STOP_TIMEOUT", "6m").env("SENDENSE_LIMITS_CONNECTIONS", "8");
@@ -34,7 +35,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 #[test]
 fn what_is_shown_is_a_file_that_means_the_same() {
     let site = Site::new();
-    let shown = site.bare_ok("hub config show --set limits.connections=9 --listen https://127.0.0.1:77").stdout;
+    let shown =
+        site.bare_ok("hub config show --set limits.connections=9 --listen https://127.0.0.1:77").stdout;
     let file = write(&site, &shown);
     let read = site.bare_json(&format!("hub config show --config {file}"));
     assert_eq!(read["settings"]["limits.connections"]["value"], 9);

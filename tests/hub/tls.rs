@@ -75,9 +75,14 @@ fn without_credentials_a_network_gets_health_and_nothing_else() {
         let answer = get(path);
         assert_eq!((answer.status, &answer.json()["code"]), (401, &"unauthorized".into()), "{path}");
     }
-    let forged = ["--cacert", &certificate, "-H", "Authorization: Bearer x", "-H", "X-Forwarded-For: 127.0.0.1"];
+    let forged =
+        ["--cacert", &certificate, "-H", "Authorization: Bearer x", "-H", "X-Forwarded-For: 127.0.0.1"];
     assert_eq!(curl(&forged, &format!("{base}/backups")).status, 401);
-    let run = with(&site, &[("SENDENSE_FINGERPRINT", hub.fingerprint())], &format!("backup list --hub {}", hub.address("https")));
+    let run = with(
+        &site,
+        &[("SENDENSE_FINGERPRINT", hub.fingerprint())],
+        &format!("backup list --hub {}", hub.address("https")),
+    );
     run.failed_with(12, &["hub login"]);
 }
 
@@ -110,8 +115,22 @@ fn a_certificate_is_read_again_without_a_restart() {
 fn make(certificate: &Path, key: &Path, name: &str) {
     let subject = format!("/CN={name}");
     openssl(&[
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-        &subject, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key.to_str().unwrap(), "-out",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        &subject,
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        key.to_str().unwrap(),
+        "-out",
         certificate.to_str().unwrap(),
     ]);
 }
@@ -121,7 +140,12 @@ fn what_is_no_tls_ends_and_does_no_harm() {
     let site = Site::new();
     let hub = site.serve(&["--listen", ANY, "--set", "limits.header_timeout=1s"]);
     let address = hub.address("https").strip_prefix("https://").unwrap().to_owned();
-    for bytes in [&b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0; 1000], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xff], b""] {
+    for bytes in [
+        &b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        &[0; 1000],
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xff],
+        b"",
+    ] {
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         stream.write_all(bytes).unwrap();
@@ -133,7 +157,11 @@ fn what_is_no_tls_ends_and_does_no_harm() {
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{bytes:?}");
     }
     site.bare_run(&format!("hub status --hub http://{address}")).failed_with(10, &[]);
-    let run = with(&site, &[("SENDENSE_FINGERPRINT", hub.fingerprint())], &format!("hub status --hub https://{address}"));
+    let run = with(
+        &site,
+        &[("SENDENSE_FINGERPRINT", hub.fingerprint())],
+        &format!("hub status --hub https://{address}"),
+    );
     assert_eq!(run.code, 0, "{run:#?}");
 }
 

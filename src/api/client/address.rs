@@ -34,7 +34,9 @@ pub enum HubAddressError {
     #[error("{0:?} is no address of a hub: write https://HOST:PORT or unix:///PATH")]
     Unreadable(String),
     /// Plain HTTP over a network.
-    #[error("{0} would send passwords and tokens in the clear: plain http:// is for this machine only, write https://")]
+    #[error(
+        "{0} would send passwords and tokens in the clear: plain http:// is for this machine only, write https://"
+    )]
     Clear(String),
     /// Credentials in the address, which would end up in histories and logs.
     #[error("an address holds no user name or password: log in with sendense-ctl hub login")]
@@ -49,7 +51,11 @@ impl FromStr for HubAddress {
         let trimmed = text.trim();
         if let Some(path) = trimmed.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') { Ok(HubAddress::Socket(path.into())) } else { Err(unreadable()) };
+            return if path.starts_with('/') {
+                Ok(HubAddress::Socket(path.into()))
+            } else {
+                Err(unreadable())
+            };
         }
         let (tls, rest) = match trimmed.split_once("://") {
             Some(("https", rest)) => (true, rest),
@@ -142,9 +148,17 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HubAddress>().unwrap().to_string(), shown, "{text}");
         }
-        for text in
-            ["", "https://", "ftp://h", "https://h:0", "https://h:99999", "https://a b", "unix:x", "2001:db8::1", "https://h/x"]
-        {
+        for text in [
+            "",
+            "https://",
+            "ftp://h",
+            "https://h:0",
+            "https://h:99999",
+            "https://a b",
+            "unix:x",
+            "2001:db8::1",
+            "https://h/x",
+        ] {
             assert!(matches!(text.parse::<HubAddress>(), Err(HubAddressError::Unreadable(_))), "{text}");
         }
         for text in ["http://hub.example", "http://10.0.0.1:8082", "http://127.0.0.1.example"] {

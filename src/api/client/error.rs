@@ -61,7 +61,9 @@ impl ClientError {
             ClientError::Transport(error) if error.untrusted => Some(
                 "compare the fingerprint with what the hub prints, then: sendense-ctl hub login URL --fingerprint sha256:…",
             ),
-            ClientError::Transport(_) => Some("see whether the hub runs and can be reached: sendense-ctl hub status"),
+            ClientError::Transport(_) => {
+                Some("see whether the hub runs and can be reached: sendense-ctl hub status")
+            }
             ClientError::Answer(_) | ClientError::TooLarge { .. } => {
                 Some("see that client and hub are of the same version")
             }

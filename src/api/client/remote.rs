@@ -67,8 +67,9 @@ impl Remote {
         let token = match token {
             None => None,
             Some(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                    .map_err(|_| TransportError::unreachable(&shown, "the token holds what no token can hold"))?;
+                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                    TransportError::unreachable(&shown, "the token holds what no token can hold")
+                })?;
                 value.set_sensitive(true);
                 Some(value)
             }

@@ -58,7 +58,11 @@ impl TransportError {
             Why::Expired | Why::ExpiredContext { .. } => "its certificate has expired".to_owned(),
             other => format!("its certificate is not valid: {other}"),
         };
-        TransportError { what: format!("the hub at {hub} is not trusted: {why}"), source: None, untrusted: true }
+        TransportError {
+            what: format!("the hub at {hub} is not trusted: {why}"),
+            source: None,
+            untrusted: true,
+        }
     }
 
     /// The answer broke off.

@@ -6,7 +6,9 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -123,9 +125,11 @@ impl Trust {
         Ok(match self {
             Trust::System => builder()?.with_platform_verifier()?.with_no_client_auth(),
             Trust::Authority(path) => {
-                let unusable = |reason: String| TrustError::Authority { path: path.display().to_string(), reason };
+                let unusable =
+                    |reason: String| TrustError::Authority { path: path.display().to_string(), reason };
                 let mut roots = RootCertStore::empty();
-                let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
+                let certificates =
+                    CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
                 for certificate in certificates {
                     let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
                     roots.add(certificate).map_err(|error| unusable(error.to_string()))?;

@@ -27,7 +27,8 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no address to listen on: write https://0.0.0.0:8082 or unix:///PATH");
+        let wrong =
+            || format!("{text:?} is no address to listen on: write https://0.0.0.0:8082 or unix:///PATH");
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return if path.starts_with('/') { Ok(Listen::Unix(path.into())) } else { Err(wrong()) };
@@ -78,7 +79,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), shown, "{text}");
         }
-        for text in ["http://0.0.0.0:80", "http://192.0.2.1", "https://hub.example:1", "8082", "unix:run", "ftp://[::1]"] {
+        for text in [
+            "http://0.0.0.0:80",
+            "http://192.0.2.1",
+            "https://hub.example:1",
+            "8082",
+            "unix:run",
+            "ftp://[::1]",
+        ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
     }

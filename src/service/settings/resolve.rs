@@ -142,7 +142,8 @@ fn find(key: &str, origin: &Origin) -> Result<&'static Setting> {
         let last = known.rsplit('.').next().unwrap_or(known);
         strsim::jaro_winkler(known, key).max(strsim::jaro_winkler(last, key))
     };
-    let best = SETTINGS.iter().map(|setting| (similar(setting.key), setting.key)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let best =
+        SETTINGS.iter().map(|setting| (similar(setting.key), setting.key)).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match best {
         Some((score, known)) if score >= SIMILAR => format!("did you mean {known}?"),
         _ => "sendense-ctl hub config show lists every setting".to_owned(),
@@ -209,7 +210,8 @@ mod tests {
         assert_eq!(settings.stop_timeout, Duration::from_secs(120));
         assert_eq!((settings.limits.connections, settings.listen.len()), (7, 2));
         assert_eq!(settings.limits.body_timeout, Duration::from_secs(3));
-        let origin = |key: &str| resolved.all().find(|(setting, ..)| setting.key == key).unwrap().2.to_string();
+        let origin =
+            |key: &str| resolved.all().find(|(setting, ..)| setting.key == key).unwrap().2.to_string();
         assert_eq!(origin("stop_timeout"), "command line");
         assert_eq!(origin("log.level"), "default");
         assert!(origin("limits.connections").ends_with("hub.toml"));

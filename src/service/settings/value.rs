@@ -55,7 +55,9 @@ pub(super) fn duration(value: &Value) -> Result<Duration, String> {
         Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
         Value::String(text) => match text.trim().parse::<u64>() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => text.trim().parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok()),
+            Err(_) => {
+                text.trim().parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
+            }
         },
         _ => None,
     };
@@ -90,7 +92,9 @@ mod tests {
 
     #[test]
     fn spans_of_time_are_read_as_they_are_shown() {
-        for (text, millis) in [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7", 7000), ("250ms", 250)] {
+        for (text, millis) in
+            [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7", 7000), ("250ms", 250)]
+        {
             let time = duration(&Value::String(text.to_owned())).unwrap();
             assert_eq!(time, Duration::from_millis(millis), "{text}");
             assert_eq!(duration(&shown_duration(time)).unwrap(), time, "{text}");
