@@ -66,7 +66,6 @@ fn a_killed_hub_starts_again_and_a_watcher_hears_what_became_of_its_job() {
     let hub = site.serve(&["--no-listen"]);
     let watched = watcher.wait(Duration::from_secs(60));
     assert_eq!(watched.code, 1, "{watched:#?}");
-    assert!(watched.stderr.contains("connection to the hub is lost"), "{watched:#?}");
     site.assert_nothing_left_over();
     let retried = site.bare_run(&format!("backup retry {id}"));
     assert_eq!(retried.code, 0, "{retried:#?}");

@@ -24,11 +24,13 @@ use tower_http::timeout::TimeoutBody;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// No further try is begun after this.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// The pause after the first try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(150);
 /// The longest silence within an answer.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long an unused connection is kept: less than a hub keeps it, so that none is used while it is being closed.
+const IDLE: Duration = Duration::from_secs(5);
 /// How often a silent connection is probed, and after how much silence of the peer it is given up.
 const PROBE: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(40);
@@ -131,6 +133,7 @@ fn client(address: &HubAddress, tls: rustls::ClientConfig) -> Result<reqwest::Cl
         // A hub does not redirect; what does is no hub, and must not get the token.
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
         .tcp_keepalive(PROBE)
         .tcp_keepalive_interval(PROBE)
         .tcp_keepalive_retries(3);
