@@ -4,6 +4,7 @@ use super::{curl, socket};
 use crate::harness::{MIB, Serving, Site, have};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// A hub on plain HTTP, which makes hostile clients easy to write.
@@ -37,7 +38,8 @@ fn a_client_that_dawdles_is_given_up() {
     let mut head = connect(&address);
     head.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nX-A: ").unwrap();
     let idle = connect(&address);
-    let mut body = connect(&address);
+    let mut body = UnixStream::connect(socket(&site)).unwrap();
+    body.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     body.write_all(b"POST /api/v1/vms HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
     // Meanwhile others are served.
     let mut other = connect(&address);
@@ -45,8 +47,9 @@ fn a_client_that_dawdles_is_given_up() {
     assert!(rest(other).starts_with("HTTP/1.1 200"));
     rest(head);
     rest(idle);
-    let refused = rest(body);
-    assert!(refused.starts_with("HTTP/1.1 4") || refused.is_empty(), "{refused}");
+    let mut refused = String::new();
+    body.read_to_string(&mut refused).unwrap();
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
@@ -76,11 +79,6 @@ fn too_much_is_refused_by_its_kind() {
     }
     let refused = rest(headers);
     assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
-    let answer = curl(
-        &["--unix-socket", &own],
-        &format!("http://localhost/api/v1/backups?vm_name={}", "a".repeat(3000)),
-    );
-    assert_eq!(answer.status, 400, "{}", String::from_utf8_lossy(&answer.body));
 }
 
 #[test]
