@@ -85,7 +85,9 @@ impl Site {
     pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         match std::env::var("SENDENSE_TEST_HUB").as_deref() {
             Err(_) | Ok("" | "embedded") => {}
-            Ok("unix") => drop(self.hub.get_or_init(|| self.serve(&["--no-listen"]))),
+            Ok("unix") => {
+                self.hub.get_or_init(|| self.serve(&["--no-listen"]));
+            }
             Ok(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded and unix are known"),
         }
         self.bare_command(arguments)

@@ -123,7 +123,14 @@ impl Trust {
     /// The TLS of a client that trusts so.
     pub(super) fn client(&self) -> Result<ClientConfig, TrustError> {
         Ok(match self {
-            Trust::System => builder()?.with_platform_verifier()?.with_no_client_auth(),
+            Trust::System => match builder()?.with_platform_verifier() {
+                Ok(builder) => builder.with_no_client_auth(),
+                // A machine without a list of authorities trusts none, which is no failure of TLS.
+                Err(error) => {
+                    tracing::debug!(%error, "this machine has no authorities");
+                    none()?
+                }
+            },
             Trust::Authority(path) => {
                 let unusable =
                     |reason: String| TrustError::Authority { path: path.display().to_string(), reason };
