@@ -179,13 +179,11 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         if let Some(found) = at.downcast_ref::<E>() {
             return Some(found);
         }
-        // What an I/O error carries is not among its sources.
-        if let Some(inner) = at.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(found) = inner.downcast_ref::<E>()
-        {
-            return Some(found);
-        }
-        next = at.source();
+        // What an I/O error carries is not among its sources: those are the sources of what it carries.
+        next = match at.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => at.source(),
+        };
     }
     None
 }
@@ -202,5 +200,18 @@ fn told(hub: &str, error: reqwest::Error) -> TransportError {
         Some(rustls::Error::InvalidCertificate(reason)) => TransportError::untrusted(hub, reason),
         Some(tls) => TransportError::unreachable(hub, tls.clone()),
         None => TransportError::unreachable(hub, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_found_under_any_number_of_io_errors() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+        let error = std::io::Error::other(std::io::Error::other(tls));
+        assert!(matches!(cause::<rustls::Error>(&error), Some(rustls::Error::InvalidCertificate(_))));
+        assert!(cause::<rustls::Error>(&std::io::Error::other("something else")).is_none());
     }
 }
