@@ -99,7 +99,7 @@ async fn a_hub_that_does_not_answer_is_named() {
     let error = Client::new(Nowhere).health().await.unwrap_err();
     assert_eq!((error.code(), error.exit_code()), (ErrorCode::HubUnreachable, 10));
     assert!(matches!(error, ClientError::Transport(_)));
-    assert_eq!(error.to_string(), "no hub answers at https://hub.example:8082");
+    assert_eq!(error.to_string(), "no hub answers at https://hub.example:8082: the connection was refused");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("refused"));
 }
 
