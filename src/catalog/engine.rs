@@ -55,7 +55,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) enum Engine {
     Sqlite(sqlite::Sqlite),
-    MariaDb(mariadb::MariaDb),
+    MariaDb(Box<mariadb::MariaDb>),
 }
 
 impl Engine {
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Opens the catalog on a server and brings its tables up to date; its database must exist.
     pub(crate) async fn connect(address: &Address, patience: Duration) -> Result<Engine> {
-        Ok(Engine::MariaDb(mariadb::MariaDb::connect(address, patience).await?))
+        Ok(Engine::MariaDb(Box::new(mariadb::MariaDb::connect(address, patience).await?)))
     }
 
     /// Where it is, for messages.

@@ -21,7 +21,7 @@ pub enum Location {
 
 /// A database on a MariaDB server, with the way to get in.
 #[derive(Clone)]
-pub struct Server(pub(crate) Address);
+pub struct Server(pub(crate) Box<Address>);
 
 /// A text that names no catalog.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,9 @@ impl Location {
     #[must_use]
     pub fn with_password(self, password: &str) -> Location {
         match self {
-            Location::Server(Server(address)) => Location::Server(Server(address.with_password(password))),
+            Location::Server(Server(address)) => {
+                Location::Server(Server(Box::new(address.with_password(password))))
+            }
             file => file,
         }
     }
@@ -60,7 +62,9 @@ impl FromStr for Location {
             return Err(LocationError("a catalog is a file or mysql://USER@HOST/DATABASE".to_owned()));
         }
         match text.split_once("://") {
-            Some(("mysql" | "mariadb", rest)) => Address::parse(rest).map(Server).map(Location::Server),
+            Some(("mysql" | "mariadb", rest)) => {
+                Address::parse(rest).map(|address| Location::Server(Server(Box::new(address))))
+            }
             Some((scheme, _)) => Err(LocationError(format!(
                 "{scheme}:// is no kind of catalog: give a file or mysql://USER@HOST/DATABASE"
             ))),
