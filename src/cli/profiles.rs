@@ -89,15 +89,20 @@ pub(crate) fn folder() -> Option<PathBuf> {
     Some(base.join("sendense"))
 }
 
-/// A file of that folder; `None` where it is not there.
+/// A file of that folder; `None` where it is not there, or lies in the home of another user, as after `sudo -u`.
 pub(crate) fn read(path: &Path) -> Result<Option<String>> {
-    let text = std::fs::metadata(path).and_then(|found| match found.len() {
+    let found = std::fs::metadata(path);
+    if let Err(error) = &found
+        && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    {
+        return Ok(None);
+    }
+    let text = found.and_then(|found| match found.len() {
         0..=MAX_FILE => std::fs::read_to_string(path),
         _ => Err(io::Error::other("it is too large")),
     });
     match text {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::local(format!("{} can't be read", path.display()), &error)),
     }
 }
