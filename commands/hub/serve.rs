@@ -12,7 +12,6 @@ const MANUAL: Manual = Manual {
             "sendense-ctl hub serve --listen https://0.0.0.0 --tls-certificate /etc/ssl/hub.pem --tls-key /etc/ssl/hub.key",
         ),
         ("with the Unix socket only", "sendense-ctl hub serve --no-listen"),
-        ("what it would do", "sendense-ctl hub config show"),
     ],
     exits: cli::exits![Incomplete, Unreachable, Locked, Denied, Interrupted, Terminated],
 };

@@ -4,7 +4,7 @@ use super::{OPTIONS, Seed, Target, image::View, layers, sums};
 use crate::seed;
 use guestfs::system::registry::{Hive, Key};
 use guestfs::tree::{Event, Follow, Step, Tree, WalkOptions};
-use guestfs::{Device, GuestFs, OpenOptions, Place};
+use guestfs::{Device, OpenOptions, Place};
 use std::sync::{Arc, OnceLock};
 
 /// Files that the input becomes, in parts with a NUL between them.
