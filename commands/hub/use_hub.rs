@@ -8,7 +8,6 @@ const MANUAL: Manual = Manual {
     examples: &[
         ("one that is known", "sendense-ctl hub use prod"),
         ("back to the hub of this machine", "sendense-ctl hub use local"),
-        ("for one command only", "sendense-ctl backup list --hub prod"),
     ],
     exits: cli::exits![NotFound],
 };
