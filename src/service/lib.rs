@@ -1,7 +1,7 @@
 //! The hub as a service: the router of `server` behind sockets.
 //!
 //! [`Service::open`] claims a state folder, opens the engine in it and binds every address; [`Service::run`] answers
-//! until it is asked to stop. One service works on a state folder at a time ([`claim`]); commands with an engine of
+//! until it is asked to stop. One service works on a state folder at a time (`claim`); commands with an engine of
 //! their own may do so meanwhile, as always (leases).
 //!
 //! # Who is let in

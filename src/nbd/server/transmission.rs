@@ -3,8 +3,8 @@
 //! The model: the threads of a connection take turns. One leads: it reads the next request with its payload, lets go
 //! of the lead, carries the request out and sends the reply, under a lock for each piece of it. So replies go out in
 //! the order in which they are ready, there is no queue, and what a connection can take of memory is one buffer of
-//! [`PIECE`] a thread. A connection begins with one thread; another is made where a request is at work and nobody
-//! waits for the next one, up to [`MOST_THREADS`] and as far as the server's [`Hands`] go; one that finds enough
+//! `PIECE` a thread. A connection begins with one thread; another is made where a request is at work and nobody
+//! waits for the next one, up to `MOST_THREADS` and as far as the server's [`Hands`] go; one that finds enough
 //! waiting ends. A longer read or write than a buffer is done piece by piece.
 //!
 //! A request that fails is answered with an error, and the connection goes on. A client that leaves the
