@@ -8,6 +8,7 @@
 //! What must hold: no panic; the promises of `GuestFs` ([`walk`]); no more memory than the caps of [`OPTIONS`] account
 //! for ([`memory`]); and no more reads than a walk within its bounds needs ([`image::Counted`]).
 
+pub mod compare;
 pub mod image;
 pub mod input;
 pub mod layers;
@@ -112,25 +113,29 @@ impl Target {
 
     /// Runs one input.
     pub fn run(&self, bytes: &[u8]) {
-        let Some(input) = Input::parse(bytes) else { return };
-        let options = OpenOptions { ignore_journal: input.ignore_journal, ..OPTIONS };
-        let (view, disks) = if usize::from(input.seed) > self.seeds.len() {
-            // The image as it is, behind the input's head.
-            (View::new(Arc::new(Image::plain(&bytes[input::HEAD..]))), &[][..])
-        } else {
-            let seed = self.seed(input.seed);
-            let mut view = View::new(seed.image.clone());
-            view.edits = input.edits;
-            if input.reseal {
-                sums::reseal(&mut view, &seed.sums);
-            }
-            if let Some(sectors) = input.cut {
-                view.size = view.size.min(u64::from(sectors) * 512);
-            }
-            (view, &seed.disks[..])
-        };
-        let disks = split(Arc::new(Counted::new(view)), disks);
+        let Some((view, sizes, options)) = self.view(bytes) else { return };
+        let disks = split(Arc::new(Counted::new(view)), sizes);
         memory::bounded(MEMORY, || (self.run)(&disks, &options, true));
+    }
+
+    /// The image of an input, the sizes of its disks, and how it is opened.
+    pub fn view(&self, bytes: &[u8]) -> Option<(View, &[u64], OpenOptions)> {
+        let input = Input::parse(bytes)?;
+        let options = OpenOptions { ignore_journal: input.ignore_journal, ..OPTIONS };
+        if usize::from(input.seed) > self.seeds.len() {
+            // The image as it is, behind the input's head.
+            return Some((View::new(Arc::new(Image::plain(&bytes[input::HEAD..]))), &[], options));
+        }
+        let seed = self.seed(input.seed);
+        let mut view = View::new(seed.image.clone());
+        view.edits = input.edits;
+        if input.reseal {
+            sums::reseal(&mut view, &seed.sums);
+        }
+        if let Some(sectors) = input.cut {
+            view.size = view.size.min(u64::from(sectors) * 512);
+        }
+        Some((view, &seed.disks, options))
     }
 
     /// Mutates `data[..size]` in place, and tells its new size.

@@ -56,8 +56,11 @@ install_packages() {
     ours=1
     printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null && "${as_root[@]}" chmod 755 "$policy"
   fi
-  if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${wanted[@]}" >/dev/null; }; then
-    skip "apt-get could not install ${wanted[*]}"
+  local install=("${as_root[@]}" apt-get install -y -qq --no-install-recommends) package
+  "${as_root[@]}" apt-get update -qq || skip "apt-get update fails"
+  if ! "${install[@]}" "${wanted[@]}" >/dev/null; then
+    # Together they may contradict what is installed from elsewhere; one after the other, the later replaces it.
+    for package in "${wanted[@]}"; do "${install[@]}" "$package" >/dev/null || skip "apt-get could not install $package"; done
   fi
   [ "$ours" = 0 ] || "${as_root[@]}" rm -f "$policy"
 }
@@ -68,6 +71,8 @@ install_cargo_tool() { # cargo subcommand, crate
   cargo install --quiet --locked "$2" || { skip "cargo could not install $2"; return 1; }
 }
 
+install_packages
+# Once more: installing one package may have removed another (qemu-system-x86 and a qemu-utils of another release).
 install_packages
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -80,7 +85,7 @@ cargo fmt --all --check
 
 say "shell scripts"
 if command -v shellcheck >/dev/null; then
-  shellcheck tests/run.sh tests/corpus/*.sh examples/*.sh benches/*.sh .ci/run
+  shellcheck tests/run.sh tests/corpus/*.sh examples/*.sh benches/*.sh fuzz/*.sh .ci/run
 else
   skip "shellcheck"
 fi

@@ -131,6 +131,11 @@ impl View {
         View { size: image.size, image, edits: Vec::new() }
     }
 
+    /// The image without its changes.
+    pub fn original(&self) -> Self {
+        View::new(self.image.clone())
+    }
+
     /// The bytes at `at`, with zeros past the end.
     pub fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
