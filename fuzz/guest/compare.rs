@@ -2,7 +2,7 @@
 //! found as when everything is read.
 
 use super::{Device, OPTIONS, Target, layers, split, sums};
-use crate::guest::image::{Counted, Image, View};
+use crate::guest::image::{Counted, Image};
 use crate::seed;
 use guestfs::OpenOptions;
 use guestfs::compare::{Change, Comparison, NothingKnown, Unchanged};
