@@ -126,6 +126,9 @@ fill() {
       leave; enter "$live" test_dummy_encryption
       mkdir "$at/secret"; echo secret > "$at/secret/file"; ln -s target "$at/secret/link"; echo secret > "$at/secret file"
       leave; enter "$live" "$options" ;;
+    ntfs*) rm -f "$at/nodes/pipe" "$at/nodes/socket" ;; # Empty files with a flag: who wrote them is not to be seen.
+  esac
+  case $name in
     btrfs) btrfs -q subvolume create "$at/subvolume"; seq 5000 > "$at/subvolume/file" ;;
     ntfs) for n in $(seq 20); do setfattr -n "user.stream $n" -v "$(printf 's%.0s' $(seq $((n * 100))))" "$at/holes/text"; done ;;
   esac
@@ -189,7 +192,7 @@ mounted_states() {
 
 # Writes a state's disks into their place: as they are, or into the layers around them.
 assemble() {
-  local number from=0 disk start length
+  local number
   case $layers in
     '')
       for number in $(seq 0 $((disks - 1))); do
@@ -211,10 +214,7 @@ assemble() {
     *) cp --sparse=always "$1" "$work/inside" ;;
   esac
   for number in $(seq 0 $((disks - 1))); do cp --sparse=always "$work/group$number" "$2/disk$number.raw"; done
-  while read -r disk start length; do
-    put "$work/inside" $from "$2/disk$disk.raw" "$start" "$length"
-    from=$((from + length))
-  done < "$work/pieces"
+  "$here/scatter.py" "$work/inside" "$work/pieces" "$2"
   rm "$work/inside"
 }
 
@@ -269,9 +269,15 @@ make_group() {
   devices=()
 }
 
+# Copies the files of $group into the folder $at_folder of a FAT.
+write_group() {
+  [ "${#group[@]}" = 0 ] || mcopy -D o -m -i "$live" "${group[@]}" "::$at_folder"
+  group=()
+}
+
 # FAT, for which this kernel may have no driver: mtools write it and tell what is on it.
 fat_states() {
-  local source=$work/source state path
+  local source=$work/source state path group=() at_folder=''
   mkdir "$source"
   "$here/fill.py" fill "$source" "$files"
   rm -rf "$source/nodes" "$source/attributes" "$source/holes/sparse"
@@ -290,12 +296,17 @@ fat_states() {
       "$here/fill.py" change "$source" "$state"
       rm -rf "$source/holes/sparse" "$source/attributes"; find "$source" -type l -delete
       (cd "$source" && find . -type f | sort) > "$work/after"
-      comm -23 "$work/before" "$work/after" | while IFS= read -r path; do mdel -i "$live" "::$path"; done
+      comm -23 "$work/before" "$work/after" | sed 's/^/::/' | xargs -d '\n' -r mdel -i "$live"
       (cd "$source" && find . -mindepth 1 -type d | sort) | while IFS= read -r path; do
         mdir -b -i "$live" "::$path" >/dev/null 2>&1 || mmd -i "$live" "::$path"
       done
-      { (cd "$source" && find . -type f -newer "$work/since"); comm -13 "$work/before" "$work/after"; } | sort -u |
-        while IFS= read -r path; do mcopy -D o -m -i "$live" "$source/$path" "::$path"; done
+      # All that is new in one folder at once.
+      group=() at_folder=''
+      while IFS= read -r path; do
+        if [ "${path%/*}" != "$at_folder" ]; then write_group; at_folder=${path%/*}; fi
+        group+=("$source/$path")
+      done < <({ (cd "$source" && find . -type f -newer "$work/since"); comm -13 "$work/before" "$work/after"; } | sort -u)
+      write_group
     fi
     if [ $((state % 2)) = 1 ]; then
       (while :; do mcopy -D o -i "$live" "$source/holes/large" "::load $state"; mdel -i "$live" "::load $state"; done) >/dev/null 2>&1 &
@@ -327,7 +338,8 @@ described_states() {
     fi
     rm -rf "$work/proto" "$work/tree"
     cp -a "$source" "$work/tree"
-    rm -f "$work/tree/nodes/socket"
+    # What a description has no words for.
+    rm -f "$work/tree/nodes/socket"; chmod -t "$work/tree/nodes/mode 1777"
     "$here/proto.py" "$work/tree" > "$work/proto"
     rm -f "$work/state$state"
     truncate -s ${size}M "$work/state$state"

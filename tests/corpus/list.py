@@ -13,6 +13,7 @@
     xattrs   name -> BLAKE2 of the value, and its length
     content  BLAKE2 over every block of 4 KiB that is not all zeros, with its number
     blocks   bytes that are allocated
+    now      true where `mtime` and `ctime` are the time of the look: btrfs, the place of a subvolume that a snapshot does not have
 
 What can't be read has `error` instead of what is missing.
 """
@@ -92,6 +93,9 @@ def describe(path, inside, groups):
     entry = {"path": text(inside), "type": kind, "mode": stat.S_IMODE(info.st_mode), "uid": info.st_uid, "gid": info.st_gid,
              "size": info.st_size, "links": info.st_nlink, "mtime": info.st_mtime_ns, "ctime": info.st_ctime_ns,
              "atime": info.st_atime_ns, "blocks": info.st_blocks * 512}
+    # BTRFS_EMPTY_SUBVOL_DIR_OBJECTID. Elsewhere it is the number of a root folder.
+    if kind == "directory" and info.st_ino == 2 and inside != b"/":
+        entry["now"] = True
     entry["group"] = groups.setdefault((info.st_dev, info.st_ino), entry["path"])
     try:
         if kind == "symlink":

@@ -21,6 +21,8 @@ pub struct Entry {
     pub modified: i128,
     pub changed: i128,
     pub accessed: i128,
+    /// Whether `modified` and `changed` are only the time of the look; only recorded.
+    pub shown_now: bool,
     /// A link's target, in Base64.
     pub target: Option<String>,
     pub device: Option<(u64, u64)>,
@@ -93,6 +95,7 @@ pub fn recorded(lines: &str) -> Entries {
             modified: moment("mtime"),
             changed: moment("ctime"),
             accessed: moment("atime"),
+            shown_now: entry["now"] == true,
             target: text(&entry["target"]),
             device: device(&entry["device"]),
             xattrs: xattrs.map(|(name, value)| (name.clone(), value.clone())).collect(),

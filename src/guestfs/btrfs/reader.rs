@@ -5,7 +5,7 @@ use super::entry::{self, Entry};
 use super::extent::{Content, Extent, Packed};
 use super::inode::Inode;
 use super::key::{DIR_INDEX, DIR_ITEM, EXTENT_DATA, Key, XATTR_ITEM};
-use super::volume::{Btrfs, EMPTY};
+use super::volume::{Btrfs, EMPTY, folder_of_empty};
 use crate::{DirEntry, Error, FileKind, FsInfo, GuestFs, MAX_XATTR, NodeId, Place, Result, Run, Stat, Xattr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl GuestFs for Btrfs {
     }
 
     fn stat(&self, node: NodeId) -> Result<Stat> {
-        if node.inode & EMPTY != 0 {
-            let dir = self.inode(NodeId { inode: node.inode & !EMPTY, ..node })?;
+        if let Some(folder) = folder_of_empty(node) {
+            let dir = self.inode(folder)?;
             return Ok(Stat { mode: 0o755, links: 1, size: 0, allocated: 0, ..dir.stat.clone() });
         }
         Ok(self.inode(node)?.stat.clone())

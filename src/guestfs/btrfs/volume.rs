@@ -16,9 +16,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The bit of [`NodeId::inode`] for a folder that stands where a subvolume was when this snapshot was taken. The kernel
-/// shows it empty, with the owner of the folder that it is in, whose number is in the other bits, and with the time
-/// of the look, for which that folder's times stand here.
+/// shows it empty, with the owner of the folder that it is in, and with the time of the look, for which that folder's
+/// times stand here. The other bits have the folder's number and the subvolume's, so that no two of them are one node.
 pub const EMPTY: u64 = 1 << 63;
+/// How many bits the folder's number has in such a node.
+const FOLDER_BITS: u32 = 40;
+
+/// The inode of an empty folder in the place of `subvolume` in a folder.
+fn empty_folder(folder: u64, subvolume: u64) -> Result<u64> {
+    if folder >> FOLDER_BITS != 0 || subvolume >> (EMPTY.trailing_zeros() - FOLDER_BITS) != 0 {
+        return Err(Error::Limit(format!("the place of subvolume {subvolume} in folder {folder}")));
+    }
+    Ok(EMPTY | subvolume << FOLDER_BITS | folder)
+}
+
+/// The folder that an empty one is in; nothing for all other nodes.
+pub fn folder_of_empty(node: NodeId) -> Option<NodeId> {
+    let inode = node.inode & ((1 << FOLDER_BITS) - 1);
+    (node.inode & EMPTY != 0).then_some(NodeId { inode, ..node })
+}
 
 /// A btrfs, with all of its subvolumes.
 pub struct Btrfs {
@@ -164,7 +180,7 @@ impl Btrfs {
         if here {
             Ok(NodeId { tree: object, inode: FIRST_FREE })
         } else {
-            Ok(NodeId { tree: dir.tree, inode: EMPTY | dir.inode })
+            Ok(NodeId { tree: dir.tree, inode: empty_folder(dir.inode, object)? })
         }
     }
 }
