@@ -32,7 +32,7 @@ declare -A packages=(
   [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [python3]=python3 [chattr]=e2fsprogs [unshare]=util-linux [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
   [mariadbd]=mariadb-server [mariadb-install-db]=mariadb-server [mariadb]=mariadb-client
   [bsdtar]=libarchive-tools [unzip]=unzip [curl]=curl [getfattr]=attr
-  [systemd-analyze]=systemd
+  [systemd-analyze]=systemd [zstd]=zstd
 )
 
 install_packages() {

@@ -114,12 +114,16 @@ leave() {
   devices=()
 }
 
+# The folder that is filled.
+top() { if [ "$name" = ext4-casefold ]; then echo "$at/folded"; else echo "$at"; fi; }
+
 fill() {
   case $name in
     ntfs-fragmented) "$here/fill.py" fragment "$at"; return ;;
-    ext4-casefold) mkdir "$at/many.tmp"; chattr +F "$at/many.tmp"; mkdir "$at/many.tmp/Folder"; touch "$at/many.tmp/Name" ;;
+    # What is made in a folder that ignores case does it too.
+    ext4-casefold) mkdir "$at/folded"; chattr +F "$at/folded" ;;
   esac
-  "$here/fill.py" fill "$at" "$files"
+  "$here/fill.py" fill "$(top)" "$files"
   case $name in
     ext4-encrypt)
       # A kernel for testing encrypts everything new with a key of its own; later mounts do not have it.
@@ -139,8 +143,8 @@ change() {
     rm "$at"/names/*"$1"; for n in $(seq 9); do seq "$1$n" 900 > "$at/new $1 $n" || true; done; seq 900 >> "$at/many extents"
     return
   fi
-  [ "$name" != btrfs ] || btrfs -q subvolume snapshot -r "$at" "$at/snapshot $1"
-  "$here/fill.py" change "$at" "$1"
+  [ "$name" != btrfs ] || [ "$1" -gt 2 ] || btrfs -q subvolume snapshot -r "$at" "$at/snapshot $1"
+  "$here/fill.py" change "$(top)" "$1"
 }
 
 # A copy of the disks as they are at this moment.
@@ -351,6 +355,17 @@ described_states() {
   done
 }
 
+# Whether this kernel can mount a file system that ignores case.
+kernel_folds_case() {
+  local can=yes
+  truncate -s 16M "$work/trial"
+  mkfs.ext4 -q -O casefold "$work/trial"
+  mount -o loop "$work/trial" "$at" 2>/dev/null || can=no
+  [ $can = no ] || umount "$at"
+  rm "$work/trial"
+  [ $can = yes ]
+}
+
 make() {
   name=$1 folder=$(realpath "$2")
   spec "$name"
@@ -364,6 +379,7 @@ make() {
   live=$work/live
   [ -z "$layers" ] || make_group
   case $name in
+    ext4-casefold) if kernel_folds_case; then mounted_states; else tar -C "$folder" -xf "$here/casefold.tar.zst"; fi ;;
     fat*) fat_states ;;
     xfs-v4) described_states ;;
     *) mounted_states ;;
