@@ -48,7 +48,7 @@ echo "== mount until the first ls; the command itself"
 measure mount --warmup 1 --cleanup "$ctl restore unmount '$work/ours'" \
   --prepare "$ctl restore unmount '$work/ours' >/dev/null 2>&1 || true" \
   -n "backup mount, ls" "$ctl backup mount web@latest '$work/ours' -q && ls '$work/ours'"
-measure kernelmount --cleanup "umount '$work/kernel'" \
+measure kernelmount --prepare "umount '$work/kernel' 2>/dev/null || true" --cleanup "umount '$work/kernel'" \
   -n "mount -o loop, ls" "mount -o loop,ro '$work/disk.raw' '$work/kernel' && ls '$work/kernel'"
 
 echo "== reading, caches of both mounts cold (mounted anew), the image's own pages warm"

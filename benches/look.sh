@@ -21,15 +21,27 @@ top=$("$ctl" backup show debian@latest --json | jq -r '.backup.disk_results[0].f
 diff <("$ctl" backup ls debian@latest /usr/bin | sed 's| -> .*||; s|/$||' | sort) \
   <(guestfish --ro --format=qcow2 -a "$top" -i ls /usr/bin | sort)
 
-hyperfine --warmup 3 --runs "$((runs * 5))" --shell=none \
+work=$(mktemp -d /dev/shm/look.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+# The medians of some commands: how many runs to warm up, how many to measure, and the commands.
+measure() {
+  hyperfine --warmup "$1" --runs "$2" --shell=none --style none --export-json "$work/times" "${@:3}" >/dev/null
+  jq -r '.results[] | "\(.median * 1e5 | round / 100) ms (at least \(.min * 1e5 | round / 100)), \((.user + .system) * 1e5 | round / 100) ms CPU: \(.command)"' \
+    "$work/times" | sed "s|$ctl|sendense-ctl|; s|$top|TOP.qcow2|"
+}
+
+# Mounts, until their first listing; each is unmounted before the next.
+mkdir "$work/ours" "$work/theirs"
+measure 1 "$((runs * 5))" --prepare "bash -c '$ctl restore unmount $work/ours 2>/dev/null || true'" --cleanup "$ctl restore unmount $work/ours" \
+  "bash -c '$ctl backup mount debian@latest $work/ours --quiet && ls $work/ours/usr/bin'"
+
+measure 3 "$((runs * 5))" \
   "$ctl backup cat debian@latest /etc/hostname" \
   "$ctl backup ls debian@latest /usr/bin" \
   "$ctl backup ls debian@latest /usr/bin -l" \
   "$ctl backup volumes debian@latest"
 
 # Opening looks at every volume that may hold a root: how that grows with the disks of a VM.
-work=$(mktemp -d /dev/shm/look.XXXXXX)
-trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/root/etc" "$work/root/usr/bin" "$work/data"
 echo many > "$work/root/etc/hostname"
 printf 'NAME=Testix\nID=testix\n' > "$work/root/etc/os-release"
@@ -51,9 +63,14 @@ for count in 1 8 24; do
   [ "$("$ctl" --state-dir "$work/state" backup cat "of-$count@latest" /etc/hostname)" = many ]
   commands+=("$ctl --state-dir $work/state backup cat of-$count@latest /etc/hostname")
 done
-hyperfine --warmup 3 --runs "$((runs * 3))" --shell=none "${commands[@]}"
+measure 3 "$((runs * 3))" "${commands[@]}"
 
-hyperfine --warmup 1 --runs "$runs" --shell=none \
+if command -v guestmount >/dev/null; then
+  measure 0 "$runs" --prepare "bash -c 'guestunmount $work/theirs 2>/dev/null || true'" --cleanup "guestunmount $work/theirs" \
+    "bash -c 'guestmount --ro --format=qcow2 -a $top -i $work/theirs && ls $work/theirs/usr/bin'"
+fi
+# Where KVM is not to be had: LIBGUESTFS_BACKEND_SETTINGS=force_tcg.
+measure 1 "$runs" \
   "virt-cat --format=qcow2 -a $top /etc/hostname" \
   "guestfish --ro --format=qcow2 -a $top -i cat /etc/hostname" \
   "guestfish --ro --format=qcow2 -a $top -i ls /usr/bin"

@@ -379,7 +379,7 @@ make() {
   live=$work/live
   [ -z "$layers" ] || make_group
   case $name in
-    ext4-casefold) if kernel_folds_case; then mounted_states; else tar -C "$folder" -xf "$here/casefold.tar.zst"; fi ;;
+    ext4-casefold) if kernel_folds_case; then mounted_states; else zstd -dc --long=31 "$here/casefold.tar.zst" | tar -C "$folder" -x; fi ;;
     fat*) fat_states ;;
     xfs-v4) described_states ;;
     *) mounted_states ;;

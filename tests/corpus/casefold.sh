@@ -21,7 +21,7 @@ cp "$here"/*.sh "$here"/*.py "$root/corpus/"
 cat > "$root/start" <<'EOF'
 #!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin CORPUS_SMALL=1
-mount -t proc proc /proc; mount -t sysfs sys /sys; mountpoint -q /dev || mount -t devtmpfs dev /dev
+mount -t proc proc /proc; mountpoint -q /sys || mount -t sysfs sys /sys
 mkdir -p /dev/shm; mount -t tmpfs tmp /tmp
 modprobe -a loop xfs ext4 virtio_blk
 mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt && mkdir /mnt/out && /corpus/build.sh make ext4-casefold /mnt/out && umount /mnt && echo MADE
@@ -33,13 +33,13 @@ chmod +x "$root/start"
 truncate -s 3G "$work/system.img"
 mke2fs -q -t ext4 -d "$root" "$work/system.img"
 truncate -s 8G "$work/out.img"
-qemu-system-x86_64 -nodefaults -display none -machine accel=tcg,thread=multi -cpu max -smp 2 -m 2048 -no-reboot \
+qemu-system-x86_64 -nodefaults -display none -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -no-reboot \
   -kernel "$kernel" -initrd "/boot/initrd.img-$version" -append "root=/dev/vda rw init=/start console=ttyS0 panic=1 quiet" \
   -drive "file=$work/system.img,format=raw,if=virtio,cache=unsafe" -drive "file=$work/out.img,format=raw,if=virtio,cache=unsafe" \
   -device virtio-rng-pci -serial stdio | tee "$work/log"
 grep -q '^MADE' "$work/log"
 mkdir "$work/mnt"
 mount -o loop,ro "$work/out.img" "$work/mnt"
-tar -C "$work/mnt/out" --sparse -c 0 1 2 3 4 5 | zstd -19 --long=27 -q -f -o "$here/casefold.tar.zst"
+tar -C "$work/mnt/out" --sparse --sort=name -c 0 1 2 3 4 5 | zstd -19 --long=31 -q -f -o "$here/casefold.tar.zst"
 umount "$work/mnt"
 ls -l "$here/casefold.tar.zst"
