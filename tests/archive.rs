@@ -1,7 +1,7 @@
 //! Archives out of backups: to files and pipes, unpacked by the programs of others; what a broken-off one leaves; and
 //! how far an extraction is.
 
-use crate::harness::{MIB, Running, Site, eventually, have};
+use crate::harness::{MIB, Random, Running, Site, eventually, have};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -265,6 +265,15 @@ fn paths_in_a_backup_are_completed_folder_by_folder() {
         (vec!["backup", "extract", "--backup-id", &id, "--file", "/srv/star*"], vec!["/srv/star*"]),
         (vec!["backup", "extract", "latest", "--output", "x", "/sr"], vec!["/srv/"]),
         (vec!["backup", "ls", "--backup-id", &id, "/sy"], vec!["/sys/"]),
+        (vec!["backup", "find", "--vm", "web", "/sr"], vec!["/srv/"]),
+        (vec!["backup", "find", "*", "--vm", "web", "--path", "/srv/w"], vec!["/srv/with blank/"]),
+        (vec!["backup", "find", "*", "--backup-id", &id, "--path", "/sy"], vec!["/sys/"]),
+        (vec!["backup", "find", "/srv/st"], vec!["/srv/star*"]),
+        (vec!["backup", "diff", "web@latest", &id, "/s"], vec!["/srv/", "/sys/"]),
+        (vec!["backup", "cat", &id, "--volume", "d"], vec!["disk0"]),
+        (vec!["backup", "mount", &id, "roo"], vec!["root/"]),
+        (vec!["backup", "mount", &id[..id.len() - 1]], vec![&id]),
+        (vec!["backup", "mount", "--backup-id", &id, "--volume", "disk"], vec!["disk0"]),
     ] {
         // An answer that takes too long is none at all, and this machine may be busy.
         eventually(&format!("{words:?}"), Duration::from_secs(30), || offered(&site, &words) == found);
@@ -275,6 +284,11 @@ fn paths_in_a_backup_are_completed_folder_by_folder() {
         vec!["backup", "ls", "latest", "/nothing/"],
         vec!["backup", "ls", "latest", "relative"],
         vec!["backup", "extract", "--file", "/s"],
+        vec!["backup", "find", "srv"],
+        vec!["backup", "find", "--vm", "nosuch", "/s"],
+        vec!["backup", "diff", "latest", "nosuch@latest", "/s"],
+        vec!["backup", "mount", "latest", "roo", "x"],
+        vec!["backup", "cat", "nosuch", "--volume", "d"],
     ] {
         assert_eq!(offered(&site, &words), Vec::<String>::new(), "{words:?}");
     }
@@ -334,6 +348,49 @@ fn offered(site: &Site, words: &[&str]) -> Vec<String> {
     let output = command.env("_CLAP_COMPLETE_INDEX", words.len().to_string()).output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_killed_extraction_leaves_is_removed_by_the_next_and_nothing_else_is() {
+    if !have(&["mke2fs", "sqlite3"]) {
+        return;
+    }
+    let site = Site::new();
+    let root = site.path("root");
+    fs::create_dir_all(root.join("srv/inner")).unwrap();
+    fs::write(root.join("srv/inner/large"), Random(3).bytes(40 << 20)).unwrap();
+    fs::write(root.join("srv/small"), "small").unwrap();
+    let disk = site.path("large.raw");
+    sh(&format!("mke2fs -q -t ext4 -d '{}' '{}' 80M", root.display(), disk.display()));
+    site.backup(&format!("--vm web --source {}", disk.display()));
+    let out = site.path("out");
+    fs::create_dir_all(out.join("srv/inner")).unwrap();
+    let theirs = out.join("srv/inner/.sendense-1-a.partial");
+    fs::write(&theirs, "mine").unwrap();
+    // Each of them is killed once it has begun its file.
+    for (line, folder) in [
+        ("backup extract latest /srv --volume disk0 --output {}/out", out.join("srv/inner")),
+        ("backup extract latest /srv --volume disk0 --output {}/out/all.tar", out.clone()),
+    ] {
+        let line = line.replace("{}", site.path("").to_str().unwrap().trim_end_matches('/'));
+        let mut command = site.command(line.split(' '));
+        let running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        eventually("it has begun its file", Duration::from_secs(60), || {
+            partials(&folder).len() > usize::from(folder != out)
+        });
+        running.signal("KILL");
+        running.wait(Duration::from_secs(10));
+        assert_eq!(partials(&folder).len(), 1 + usize::from(folder != out), "{line}");
+    }
+    let run = site.ok("backup extract latest /srv --volume disk0 --output {}/out");
+    assert_eq!(run.stderr.matches("removed an unfinished file").count(), 2, "{run:#?}");
+    assert!(
+        fs::read(out.join("srv/inner/large")).unwrap() == fs::read(root.join("srv/inner/large")).unwrap()
+    );
+    assert!(partials(&out).is_empty());
+    assert_eq!(fs::read_to_string(theirs).unwrap(), "mine");
+    site.ok("backup list");
+    site.assert_nothing_left_over();
 }
 
 #[test]

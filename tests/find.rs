@@ -205,5 +205,9 @@ fn ctrl_c_ends_a_search_and_leaves_nothing() {
     running.signal("INT");
     let run = running.wait(Duration::from_secs(60));
     assert_eq!(run.code, 130, "{run:#?}");
+    // A hub elsewhere hears of it from the connection's end, and the work from its next piece.
+    eventually("the lease is given back", Duration::from_secs(2), || {
+        site.sql("SELECT count(*) FROM leases") == "0"
+    });
     site.assert_nothing_left_over();
 }

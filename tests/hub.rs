@@ -2,6 +2,7 @@
 
 mod connections;
 mod life;
+mod pages;
 mod settings;
 mod tls;
 

@@ -5,10 +5,12 @@ mod hostile;
 mod life;
 mod many;
 mod reading;
+mod users;
 
 use crate::harness::{Site, eventually, have};
 use serde_json::Value;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -38,6 +40,19 @@ fn can_mount(programs: &[&str]) -> bool {
         "there is no /dev/fuse"
     );
     eprintln!("SKIPPED: there is no /dev/fuse");
+    false
+}
+
+/// Whether this is root; otherwise says so, and fails where nothing may be skipped.
+fn is_root() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("SENDENSE_REQUIRE_ALL").is_none_or(|value| value != "1"),
+        "this needs root, and nothing may be skipped"
+    );
+    eprintln!("SKIPPED: this needs root");
     false
 }
 
@@ -79,6 +94,39 @@ struct Unmounts<'a>(&'a Site);
 impl Drop for Unmounts<'_> {
     fn drop(&mut self) {
         let _ = self.0.run("restore unmount --all --force");
+    }
+}
+
+/// A site with one point of the VM `web`, and a folder to mount it at. Everything of it is unmounted when the test ends.
+struct Ground {
+    site: Site,
+    point: String,
+    mnt: PathBuf,
+}
+
+impl Ground {
+    /// `None` where nothing can be mounted.
+    fn new() -> Option<Ground> {
+        if !can_mount(&[]) {
+            return None;
+        }
+        let site = Site::new();
+        let (point, mnt) = (one_point(&site), site.path("mnt"));
+        Some(Ground { site, point, mnt })
+    }
+}
+
+impl Deref for Ground {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        drop(Unmounts(&self.site));
     }
 }
 

@@ -468,3 +468,81 @@ fn certificates(folder: &Path) {
     "#;
     tool_ok("sh", &["-ec", script, "sh", folder.to_str().unwrap()]);
 }
+
+/// Changes the file at `path` by one bit in the middle of what begins with `marker`.
+fn rot(path: &Path, marker: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.windows(marker.len()).rposition(|window| window == marker).unwrap();
+    bytes[at + marker.len() / 2] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_rotten_bit_is_an_error_of_its_own_64_kib_and_never_wrong_bytes() {
+    if !have(&["nbdcopy", "qemu-img", "qemu-io", "sqlite3"]) {
+        return;
+    }
+    const GRANULE: u64 = 64 << 10;
+    let site = Site::new();
+    let disk = site.disk("a.raw", 8 * MIB, 0, 1);
+    let file = fs::OpenOptions::new().write(true).open(&disk).unwrap();
+    file.write_all_at(&Random(7).bytes(8 << 20), 0).unwrap();
+    let first = site.backup("--vm a --source {}/a.raw");
+    file.write_all_at(&Random(8).bytes(300_000), 5 * MIB).unwrap();
+    let second = site.backup("--vm a");
+    // One bit in the middle of a granule that the newer point has of the older, and one in its own.
+    let content = fs::read(&disk).unwrap();
+    let at = |offset: u64| &content[offset as usize..offset as usize + 64];
+    let (old, new) = (2 * MIB + 3 * GRANULE, 5 * MIB + GRANULE);
+    rot(&site.top_of(&first, 0), at(old + 30_000));
+    rot(&site.top_of(&second, 0), at(new + 100));
+    let unchanged = hashes(&site);
+
+    let serving = Serving::start(&site, &second);
+    let uri = serving.uri(0);
+    let copy = site.path("copy.raw").display().to_string();
+    for (program, arguments) in
+        [("nbdcopy", vec![&uri[..], &copy]), ("qemu-img", vec!["convert", "-O", "raw", &uri, &copy])]
+    {
+        let output = tool(program, &arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{program} took damage for data");
+        assert!(said.contains("nput/output error"), "{program}: {said}");
+    }
+    // Who reads around the errors gets everything else, and of these granules nothing at all.
+    tool("qemu-img", &["convert", "--salvage", "-q", "-O", "raw", &uri, &copy]);
+    let copied = fs::read(&copy).unwrap();
+    assert_eq!(copied.len(), content.len());
+    for granule in 0..8 * MIB / GRANULE {
+        let range = (granule * GRANULE) as usize..((granule + 1) * GRANULE) as usize;
+        if granule * GRANULE == old || granule * GRANULE == new {
+            assert!(copied[range].iter().all(|byte| *byte == 0), "bytes of a damaged granule were given out");
+        } else {
+            assert!(copied[range.clone()] == content[range], "granule {granule}");
+        }
+    }
+    // A client that met an error is served on.
+    let (within, behind) = (format!("read {old} 512"), format!("read {} 64k", old + GRANULE));
+    let output = tool("qemu-io", &["-r", "-f", "raw", "-c", &within, "-c", &behind, &uri]);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nput/output error") && said.contains("read 65536/65536"), "{said}");
+    serving.end("INT");
+
+    // What is written over damage is read again; what is left of the damage is not.
+    let serving = Serving::start(&site, &format!("{second} --writable-overlay"));
+    let said = qemu_io(
+        &serving.uri(0),
+        &[
+            &format!("write -P 7 {new} 4k"),
+            &format!("read -P 7 {new} 4k"),
+            &format!("read {} 4k", new + 4096),
+            &format!("write -P 8 {} 512", new + 8192),
+        ],
+    );
+    assert_eq!(said.matches("nput/output error").count(), 2, "{said}");
+    assert!(said.contains("wrote 4096/4096") && said.contains("read 4096/4096"), "{said}");
+    assert!(!said.contains("erification failed"), "{said}");
+    serving.end("INT");
+    assert_eq!(hashes(&site), unchanged);
+    nothing_is_served(&site);
+}

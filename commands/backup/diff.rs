@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(value_name = "BACKUP", add = ArgValueCompleter::new(cli::complete::backups))]
     after: String,
     /// Only this file, or this folder and what is below it
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "PATH", add = ArgValueCompleter::new(cli::complete::paths))]
     path: Option<OsString>,
     /// Only numbers
     #[arg(long, conflicts_with = "name_only")]

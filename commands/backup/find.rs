@@ -1,7 +1,6 @@
 //! `backup find`: which backups hold which version of a file.
 
 use api::{FileType, FileVersion, FoundFile, SearchLine, SearchPoints, SearchQuery, SearchSummary};
-use clap::ValueHint;
 use clap_complete::engine::ArgValueCompleter;
 use cli::browse::{ViewArgs, path_of_text};
 use cli::{
@@ -58,7 +57,7 @@ const ROWS: usize = 10_000;
 #[command(after_long_help = MANUAL.help(), add = MANUAL)]
 pub struct Args {
     /// The name or path, with wildcards
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", add = ArgValueCompleter::new(cli::complete::paths))]
     pattern: OsString,
     /// In the backups of this VM
     #[arg(long, add = ArgValueCompleter::new(cli::complete::vms))]
@@ -80,7 +79,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Below this folder of the guest
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::Other)]
+    #[arg(long, value_name = "FOLDER", add = ArgValueCompleter::new(cli::complete::paths))]
     path: Option<OsString>,
     /// PATTERN is a regular expression, looked for anywhere in the path; (?-u) before it takes names as bytes
     #[arg(long)]

@@ -96,8 +96,13 @@ impl Args {
         if paths.is_empty() {
             paths.push(b"/".to_vec());
         }
-        let mut all =
-            FileList { files: Vec::new(), total_count: 0, errors: Vec::new(), warnings: Vec::new() };
+        let mut all = FileList {
+            files: Vec::new(),
+            total_count: 0,
+            more: false,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        };
         let mut failed = false;
         for path in &paths {
             let mut titled = paths.len() > 1 && !app.ui.json;

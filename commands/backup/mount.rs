@@ -32,7 +32,7 @@ const MANUAL: Manual = Manual {
 #[command(after_long_help = MANUAL.help(), add = MANUAL)]
 pub struct Args {
     /// The backup (an id, the beginning of one, latest, VM@latest, VM@2025-10-06), then the folder: an empty one, or one to be made
-    #[arg(value_name = "BACKUP] [DIR", num_args = 0..=2, add = ArgValueCompleter::new(complete::backups))]
+    #[arg(value_name = "BACKUP] [DIR", num_args = 0..=2, add = ArgValueCompleter::new(complete::backup_then_folder))]
     words: Vec<OsString>,
     /// The backup as an option
     #[arg(long, value_name = "BACKUP", add = ArgValueCompleter::new(complete::backups))]

@@ -240,6 +240,10 @@ pub struct FilesQuery {
     /// With extended attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xattrs: Option<bool>,
+    /// Whether all of them are counted: true unless given. To count what is below a folder, or matches a pattern, takes a
+    /// walk to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<bool>,
     /// How many at most: 100 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1000)]
@@ -254,9 +258,12 @@ pub struct FilesQuery {
 pub struct FileList {
     /// In the order of their names' bytes; with `recursive`, a folder before what is in it.
     pub files: Vec<FileEntry>,
-    /// How many there are without `limit` and `offset`.
+    /// How many there are without `limit` and `offset`; those that can't be read are among them. Where they are not counted,
+    /// how many are known.
     pub total_count: u64,
-    /// What can't be read below the folder, with why.
+    /// Whether there is something behind this page.
+    pub more: bool,
+    /// What can't be read of this part of the listing, with why.
     pub errors: Vec<FileError>,
     /// What a person must know of these files.
     pub warnings: Vec<String>,

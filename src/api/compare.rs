@@ -42,6 +42,9 @@ pub struct DiffQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1)]
     pub timeout_seconds: Option<u64>,
+    /// That of the first page of the same question: what was found for it is then not looked for again. Not of a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// `POST /backups/{a}/diff/{b}`: the same for points with encrypted volumes.
@@ -199,6 +202,9 @@ pub struct DiffAnswer {
     pub limit: u32,
     /// As asked for.
     pub offset: u64,
+    /// For the next pages, with the same question and another `offset`: they are of what was found now. `null` where there is
+    /// nothing more, or too much to be kept. Good for ten minutes, unless many others search.
+    pub cursor: Option<String>,
     /// Whether it ended early.
     pub truncated: bool,
     /// What could not be compared: at most the first 100.

@@ -92,6 +92,9 @@ pub struct SearchQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1)]
     pub timeout_seconds: Option<u64>,
+    /// That of the first page of the same question: what was found for it is then not looked for again. Not of a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Which points of a VM are searched.
@@ -217,6 +220,9 @@ pub struct SearchAnswer {
     pub limit: u32,
     /// As asked for.
     pub offset: u64,
+    /// For the next pages, with the same question and another `offset`: they are of what was found now. `null` where there is
+    /// nothing more, or too much to be kept. Good for ten minutes, unless many others search.
+    pub cursor: Option<String>,
     /// Whether it ended early.
     pub truncated: bool,
     /// What could not be searched: at most the first 100.

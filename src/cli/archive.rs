@@ -8,7 +8,7 @@ use crate::browse::Browsing;
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::extract::target::{Attributes, Folder};
-use crate::extract::{Meter, Overwrite, Report, split};
+use crate::extract::{Meter, Overwrite, Report, split, tell_swept};
 use crate::failure::{Failure, Result};
 use crate::interrupt::{Interrupts, Wish};
 use crate::show::one_line;
@@ -70,6 +70,7 @@ impl<'a> Archiver<'a> {
         let (folder, name) = split(path);
         let unwritable = |error: &io::Error| unwritable(&shown, error);
         let folder = Folder::target(&folder).map_err(|error| unwritable(&error))?;
+        tell_swept(self.ui, &folder);
         let mut partial = folder.begin().map_err(|error| unwritable(&error))?;
         let interrupts = self.hub.wait(async { Interrupts::listen() })?;
         let report = match self.fetch(order, &mut partial.file, Some(interrupts))? {

@@ -58,7 +58,7 @@ pub struct ViewArgs {
     #[arg(long, value_name = "N")]
     pub disk: Option<u32>,
     /// Only this volume, such as disk0/part1; its root folder is / then
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = ArgValueCompleter::new(complete::volumes))]
     pub volume: Option<String>,
     /// Show volumes whose journal can't be replayed as they lie on the disk
     #[arg(long)]
@@ -194,6 +194,7 @@ impl<'a> Browsing<'a> {
             path_b64: place.path_b64.clone(),
             recursive: recursive.then_some(true),
             xattrs: xattrs.then_some(true),
+            count: Some(false),
             limit: Some(PAGE),
             offset: Some(offset),
         };
@@ -202,7 +203,7 @@ impl<'a> Browsing<'a> {
         loop {
             // Those that can't be read count too.
             offset += u64::from(PAGE);
-            let next = (offset < list.total_count).then(|| self.hub.spawn(ask(page(offset))));
+            let next = list.more.then(|| self.hub.spawn(ask(page(offset))));
             take(list)?;
             let Some(next) = next else { return Ok(()) };
             list = self.hub.wait(next).map_err(|error| {

@@ -24,7 +24,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use target::{Attributes, Folder};
 
 /// How deep folders are followed: each holds a file descriptor open.
@@ -91,6 +91,8 @@ pub struct Extraction<'a> {
     interrupts: Interrupts,
     /// The target.
     base: Option<Folder>,
+    /// Where it is.
+    swept: Option<PathBuf>,
     /// Where each file with several names is: the folders from the target down, and its name there.
     names: HashMap<String, (Vec<Vec<u8>>, Vec<u8>)>,
     /// The folders of the backup that the way to the current one leads through.
@@ -135,6 +137,7 @@ impl<'a> Extraction<'a> {
             root: rustix::process::geteuid().is_root(),
             interrupts,
             base: None,
+            swept: None,
             names: HashMap::new(),
             way: HashSet::new(),
             meter: Meter::new(hub, session, ui, words),
@@ -173,6 +176,10 @@ impl<'a> Extraction<'a> {
         })?;
         self.base = Some(base);
         self.names.clear();
+        if self.swept.as_deref() != Some(folder) {
+            self.swept = Some(folder.to_path_buf());
+            tell_swept(self.ui, &target);
+        }
         Ok(target)
     }
 
@@ -206,6 +213,7 @@ impl<'a> Extraction<'a> {
         match entry.kind {
             FileType::Directory => {
                 let inner = folder.enter(name).map_err(|error| cannot_write(&error))?;
+                tell_swept(self.ui, &inner);
                 way.push(name.to_vec());
                 let done = self.below(entry, &inner, way);
                 way.pop();
@@ -534,6 +542,15 @@ fn is_small(entry: &FileEntry) -> bool {
         && entry.size.saturating_sub(entry.allocated_bytes) < WORTH_HOLES
 }
 
+/// Removes what killed runs have left in a folder, and says so.
+pub(crate) fn tell_swept(ui: &Ui, folder: &Folder) {
+    match folder.sweep() {
+        0 => {}
+        1 => ui.note("removed an unfinished file that a killed run had left"),
+        many => ui.note(&format!("removed {many} unfinished files that killed runs had left")),
+    }
+}
+
 fn stopped(exit: crate::Exit) -> Trouble {
     let failure = Failure::new(exit, "cancelled", "the extraction was stopped");
     Trouble::End(failure.why("what is complete stays, nothing else is left"))
@@ -558,11 +575,11 @@ fn time(text: &str) -> Option<(i64, i64)> {
 }
 
 /// The last component of a path that a user gave, and the folder before it.
-pub fn split(path: &Path) -> (std::path::PathBuf, OsString) {
+pub fn split(path: &Path) -> (PathBuf, OsString) {
     let name = path.file_name().map(OsString::from).unwrap_or_default();
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => std::path::PathBuf::from("."),
+        _ => PathBuf::from("."),
     };
     (folder, name)
 }

@@ -48,8 +48,11 @@ pub fn is_ours(mount: &Mount) -> bool {
     mount.pid == std::process::id() && mount.host == rustix::system::uname().nodename().to_string_lossy()
 }
 
-/// Enough of an id to type.
+/// Enough of an id to type; a path is one only as a whole.
 pub fn short_id(id: &str) -> &str {
+    if id.contains('/') {
+        return id;
+    }
     let end = id.find('-').map_or(0, |dash| dash + 1) + SHORT;
     id.get(..end).unwrap_or(id)
 }

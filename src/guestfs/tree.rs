@@ -23,12 +23,12 @@ pub(crate) mod volumes;
 mod walk;
 
 #[cfg(test)]
-mod containment;
+mod tests;
 
-pub use glob::{Glob, Match};
+pub use glob::{Glob, Match, Matching};
 pub use pattern::{escape, is_pattern};
 pub use resolve::{Follow, MAX_LINKS, MAX_NAME, MAX_PATH, MAX_TARGET, PathError, Resolved};
-pub use walk::{Entry, Event, Step, WalkOptions};
+pub use walk::{Entry, Event, Step, Walk, WalkOptions};
 
 use crate::layers::Inventory;
 use crate::system::{self, MountPoint, System, SystemKind};

@@ -14,14 +14,16 @@ mod count;
 mod disk;
 pub(crate) mod entry;
 pub(crate) mod failure;
+mod listing;
 mod opening;
 mod session;
 mod volumes;
 
 pub use archive::{ArchiveOrder, PreparedArchive};
 pub use contents::{Outlet, PreparedContents};
+pub use listing::Page;
 pub(crate) use opening::{OpenPoint, View, keys_of};
-pub use session::{OpenFile, Page, Session};
+pub use session::{OpenFile, Session};
 
 use crate::{Error, Hub, Result, blocking};
 use api::{DEFAULT_IDLE_SECONDS, MountBackup};

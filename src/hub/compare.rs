@@ -17,7 +17,7 @@ use crate::leases::Guard;
 use crate::readers::Stopper;
 use crate::streams::{Lines, Teller, body_of};
 use crate::{Error, Hub, Result, blocking};
-use api::{DiffLine, DiffQuery, from_base64};
+use api::{DiffLine, DiffQuery, DiffSummary, from_base64};
 use guestfs::tree::{Follow, Node, Tree};
 use model::{Backup, BackupId};
 use report::Report;
@@ -85,10 +85,7 @@ impl Hub {
         let content_only = query.content_only;
         tokio::spawn(async move {
             let telling = teller.clone();
-            let work = blocking::run("diff", move || {
-                Report::new(&points, &telling).run(content_only);
-                Ok(())
-            });
+            let work = blocking::run("diff", move || Ok(Report::new(&points, &telling).run(content_only)));
             finish(work, &teller, leases).await;
             drop(reader);
         });
@@ -96,17 +93,24 @@ impl Hub {
     }
 }
 
-/// Waits for the work, stops it where its reader has gone away, and gives the leases back.
-async fn finish(work: impl Future<Output = Result<()>>, teller: &Teller<DiffLine>, leases: Vec<Guard>) {
+/// Waits for the work, stops it where its reader has gone away, and tells its end. Who has read that finds no lease any
+/// more.
+async fn finish(
+    work: impl Future<Output = Result<DiffSummary>>,
+    teller: &Teller<DiffLine>,
+    leases: Vec<Guard>,
+) {
     let mut work = std::pin::pin!(work);
     let ended = tokio::select! {
         ended = &mut work => ended,
         () = teller.gone() => work.await,
     };
-    if let Err(error) = ended {
-        teller.tell(DiffLine::Fatal(body_of(&error))).await;
-    }
     release(leases).await;
+    let last = match ended {
+        Ok(summary) => DiffLine::Summary(Box::new(summary)),
+        Err(error) => DiffLine::Fatal(body_of(&error)),
+    };
+    teller.tell(last).await;
 }
 
 async fn release(leases: Vec<Guard>) {

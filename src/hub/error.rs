@@ -237,6 +237,18 @@ pub enum Error {
         /// True where the system refused permission.
         permission: bool,
     },
+    /// A folder can't be mounted at.
+    #[error("nothing can be mounted at {path}: {reason}")]
+    Mount {
+        /// The folder.
+        path: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: String,
+        /// True where the system refused permission.
+        permission: bool,
+    },
     /// There is too little room.
     #[error("{place} {}", room(*needed, *available, *reserve))]
     NoSpace {
@@ -316,7 +328,9 @@ impl Error {
             Error::TrackingLost { .. } => ErrorCode::TrackingLost,
             Error::Damaged { .. } => ErrorCode::Damaged,
             Error::Repository { .. } => ErrorCode::RepositoryUnavailable,
-            Error::Target { permission: true, .. } => ErrorCode::PermissionDenied,
+            Error::Target { permission: true, .. } | Error::Mount { permission: true, .. } => {
+                ErrorCode::PermissionDenied
+            }
             Error::NoSpace { .. } => ErrorCode::NoSpace,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::TimedOut(_) => ErrorCode::TimedOut,
@@ -329,7 +343,9 @@ impl Error {
             },
             Error::Guest { code, .. } => *code,
             Error::Job { code, .. } => code.unwrap_or(ErrorCode::Internal),
-            Error::Target { permission: false, .. } => ErrorCode::TargetUnavailable,
+            Error::Target { permission: false, .. } | Error::Mount { permission: false, .. } => {
+                ErrorCode::TargetUnavailable
+            }
             Error::Killed(_) | Error::Internal(_) => ErrorCode::Internal,
         }
     }
@@ -341,6 +357,7 @@ impl Error {
             Error::Unsupported { hint, .. }
             | Error::Exists { hint, .. }
             | Error::Conflict { hint, .. }
+            | Error::Mount { hint, .. }
             | Error::InUse { hint, .. } => hint.clone(),
             Error::NotFound { what, .. } => match what {
                 Missing::Backup => "`sendense-ctl backup list` shows what there is".into(),

@@ -47,6 +47,7 @@ fn page(query: &FilesQuery) -> Result<Page> {
     Ok(Page {
         recursive: query.recursive.unwrap_or(false),
         xattrs: query.xattrs.unwrap_or(false),
+        count: query.count.unwrap_or(true),
         limit: limit(query.limit)? as usize,
         offset: query.offset.unwrap_or(0),
     })

@@ -21,6 +21,7 @@ mod export;
 mod extract;
 mod failure;
 mod jobs;
+mod kept;
 mod legacy;
 mod openapi;
 mod repositories;

@@ -85,7 +85,17 @@ async fn search(state: &State, headers: &HeaderMap, request: SearchRequest) -> R
     let SearchRequest { query, keys_b64 } = request;
     let (limit, offset) = (limit(query.limit)?, query.offset.unwrap_or(0));
     let deadline = deadline(query.timeout_seconds)?;
-    let mut lines = state.hub.search(query, &keys_b64).await?;
+    let question =
+        SearchQuery { limit: None, offset: None, timeout_seconds: None, cursor: None, ..query.clone() };
+    let asked = question_of(&question)?;
+    if let Some(cursor) = query.cursor.as_deref().filter(|_| !wants_lines(headers))
+        && let Some((files, answer)) = state.kept.page(cursor, &asked, offset, limit)
+    {
+        let cursor = Some(cursor.to_owned());
+        let answer: SearchAnswer = SearchAnswer { files, limit, offset, cursor, ..answer };
+        return Ok(Answer(answer).into_response());
+    }
+    let mut lines = state.hub.search(question, &keys_b64).await?;
     if wants_lines(headers) {
         return Ok(respond(lines));
     }
@@ -111,12 +121,33 @@ async fn search(state: &State, headers: &HeaderMap, request: SearchRequest) -> R
     files.sort_by(|a, b| (&a.vm_name, &a.path, &a.path_b64).cmp(&(&b.vm_name, &b.path, &b.path_b64)));
     let total = files.len() as u64;
     statistics.files = total;
-    let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
-    let files = files.into_iter().skip(skipped).take(limit as usize).collect();
-    let truncated = statistics.truncated;
-    let answer =
-        SearchAnswer { success: true, files, total, limit, offset, truncated, errors, warnings, statistics };
+    let mut answer = SearchAnswer {
+        success: true,
+        files: Vec::new(),
+        total,
+        limit,
+        offset,
+        cursor: None,
+        truncated: statistics.truncated,
+        errors,
+        warnings,
+        statistics,
+    };
+    if offset.saturating_add(u64::from(limit)) < total {
+        answer.cursor = state.kept.keep(asked, &files, &answer);
+    }
+    answer.files = page_of(files, offset, limit);
     Ok(Answer(answer).into_response())
+}
+
+/// A question as it is told from others.
+fn question_of(question: &impl Serialize) -> Result<String> {
+    serde_json::to_string(question)
+        .map_err(|error| hub::Error::Internal(format!("a question can't be written: {error}")).into())
+}
+
+fn page_of<T>(all: Vec<T>, offset: u64, limit: u32) -> Vec<T> {
+    all.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(limit as usize).collect()
 }
 
 /// Compare two restore points
@@ -177,19 +208,33 @@ async fn compare(
     let DiffRequest { query, keys_b64 } = request;
     let (limit, offset) = (limit(query.limit)?, query.offset.unwrap_or(0));
     let deadline = deadline(query.timeout_seconds)?;
-    let mut lines = state.hub.diff(&before, &after, query, &keys_b64).await?;
+    let question =
+        DiffQuery { limit: None, offset: None, timeout_seconds: None, cursor: None, ..query.clone() };
+    let asked = question_of(&(&before, &after, &question))?;
+    if let Some(cursor) = query.cursor.as_deref().filter(|_| !wants_lines(headers))
+        && let Some((changes, answer)) = state.kept.page(cursor, &asked, offset, limit)
+    {
+        let cursor = Some(cursor.to_owned());
+        let answer: DiffAnswer = DiffAnswer { changes, limit, offset, cursor, ..answer };
+        return Ok(Answer(answer).into_response());
+    }
+    let mut lines = state.hub.diff(&before, &after, question, &keys_b64).await?;
     if wants_lines(headers) {
         return Ok(respond(lines));
     }
-    let mut changes: Vec<FileChange> = Vec::new();
+    // As many as are kept; what comes behind them is counted, and found again where somebody wants to see it.
+    let (mut first, mut page): (Vec<FileChange>, Vec<FileChange>) = (Vec::new(), Vec::new());
     let (mut errors, mut warnings, mut total) = (Vec::new(), Vec::new(), 0);
     let mut summary = DiffSummary { truncated: true, ..DiffSummary::default() };
     while let Ok(Some(line)) = timeout_at(deadline, lines.next()).await {
         match line {
             DiffLine::Change(change) => {
                 total += 1;
-                if total > offset && changes.len() < limit as usize {
-                    changes.push(*change);
+                if total > offset && page.len() < limit as usize {
+                    page.push((*change).clone());
+                }
+                if first.len() < MAX_FILES {
+                    first.push(*change);
                 }
             }
             DiffLine::Error(error) => keep(&mut errors, error),
@@ -199,20 +244,24 @@ async fn compare(
             DiffLine::Fatal(body) => return Err(body.into_error(500).into()),
         }
     }
-    let truncated = summary.truncated;
-    let answer = DiffAnswer {
+    let mut answer = DiffAnswer {
         success: true,
         before,
         after,
-        changes,
+        changes: Vec::new(),
         total,
         limit,
         offset,
-        truncated,
+        cursor: None,
+        truncated: summary.truncated,
         errors,
         warnings,
         summary,
     };
+    if first.len() as u64 == total && offset.saturating_add(u64::from(limit)) < total {
+        answer.cursor = state.kept.keep(asked, &first, &answer);
+    }
+    answer.changes = page;
     Ok(Answer(answer).into_response())
 }
 

@@ -1,21 +1,9 @@
 //! Everything in a mount is what the kernel's own mount of the same disk shows.
 
-use super::{PATIENCE, Unmounts, can_mount, guest, is_mounted, sh};
-use crate::harness::{Run, Site, eventually};
+use super::{Unmounts, can_mount, is_root, sh};
+use crate::harness::{Run, Site};
 use std::fs;
 use std::path::Path;
-
-fn is_root() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("SENDENSE_REQUIRE_ALL").is_none_or(|value| value != "1"),
-        "this needs root, and nothing may be skipped"
-    );
-    eprintln!("SKIPPED: this needs root");
-    false
-}
 
 /// A disk with an ext4 that the kernel has filled with everything that a file system can hold.
 fn everything(site: &Site) -> String {
@@ -91,65 +79,6 @@ fn a_mount_shows_what_the_kernels_mount_of_the_same_disk_shows() {
     site.ok("restore unmount {}/ours");
     assert!(!ours.exists(), "the folder was made for the mount, and goes with it");
     site.assert_nothing_left_over();
-}
-
-#[test]
-fn an_ordinary_user_mounts_and_reads_what_is_roots_and_nobody_else_gets_in() {
-    if !can_mount(&["setpriv", "mkfs.ext4"]) || !is_root() {
-        return;
-    }
-    if sh("stat -c %a /dev/fuse").trim() != "666" {
-        // As every distribution has it; here it is only for root.
-        sh("chmod 0666 /dev/fuse");
-    }
-    let site = Site::new();
-    let disk = guest(&site, "mine", &[("etc/shadow", "root:secret\n"), ("etc/hostname", "mine\n")]);
-    sh(&format!(
-        "debugfs -w -R 'set_inode_field etc/shadow mode 0100600' '{}' 2>/dev/null; chown -R 65534:65534 '{}'",
-        disk.display(),
-        site.path("").display()
-    ));
-    // Where it was built, nobody else may get to.
-    let program = site.path("sendense-ctl");
-    fs::copy(env!("CARGO_BIN_EXE_sendense-ctl"), &program).unwrap();
-    let as_nobody = |line: &str| {
-        let line = line.replace("{}", site.path("").to_str().unwrap().trim_end_matches('/'));
-        let ours = site.command(line.split(' '));
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-        command.args(ours.get_args()).env("SENDENSE_HOME", site.state()).env("HOME", site.path(""));
-        let output = command.current_dir(site.path("")).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
-        )
-    };
-    let ok = |line: &str| {
-        let (code, said) = as_nobody(line);
-        assert_eq!(code, Some(0), "{line}: {said}");
-        said
-    };
-    ok(&format!("backup start --vm mine --source {}", disk.display()));
-    ok("backup mount mine@latest {}/mnt --idle 5m");
-    let mnt = site.path("mnt");
-    assert!(is_mounted(&mnt));
-    let read = |path: &str| {
-        sh(&format!("setpriv --reuid=65534 --regid=65534 --clear-groups cat '{}'", mnt.join(path).display()))
-    };
-    assert_eq!(read("etc/shadow"), "root:secret\n");
-    // Not even root, which the kernel keeps out of what an ordinary user serves.
-    assert!(fs::read(mnt.join("etc/hostname")).is_err());
-    assert!(ok("restore mounts").contains("fuse"));
-    ok("restore unmount {}/mnt");
-    eventually("it is unmounted", PATIENCE, || !is_mounted(&mnt));
-    // What is killed leaves a dead mount; the next command of the same user removes it.
-    let pid =
-        serde_json::from_str::<serde_json::Value>(&ok("backup mount mine@latest {}/mnt --json")).unwrap();
-    sh(&format!("kill -9 {}", pid["pid"]));
-    ok("backup list");
-    eventually("it is cleaned up", PATIENCE, || !is_mounted(&mnt));
-    let (code, said) = as_nobody("backup mount mine@latest {}/kernel --kernel");
-    assert_eq!(code, Some(12), "{said}");
 }
 
 #[test]

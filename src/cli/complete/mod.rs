@@ -7,7 +7,7 @@
 mod bash;
 mod paths;
 
-pub use paths::{backup_then_paths, paths};
+pub use paths::{backup_then_folder, backup_then_paths, paths, volumes};
 
 use crate::connect::peek;
 use crate::exit::Exit;

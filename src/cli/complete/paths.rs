@@ -5,8 +5,10 @@
 //! A folder's candidate ends with `/`, so that the next Tab goes on in it.
 
 use super::{MOST, ask, backups, candidate};
-use api::{AddressQuery, Client, FileEntry, FileType, FilesQuery, MountBackup};
-use clap_complete::engine::CompletionCandidate;
+use api::{AddressQuery, Client, FileEntry, FileType, FilesQuery, Mount, MountBackup};
+use clap::ArgMatches;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
+use model::VmName;
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
 
@@ -30,6 +32,31 @@ pub fn backup_then_paths(current: &OsStr) -> Vec<CompletionCandidate> {
     }
 }
 
+/// The backup first, then a folder of this machine.
+pub fn backup_then_folder(current: &OsStr) -> Vec<CompletionCandidate> {
+    match typed(before_the_cursor()) {
+        None => backups(current),
+        Some(_) => PathCompleter::dir().complete(current),
+    }
+}
+
+/// Volumes of the backup, wherever that is named.
+pub fn volumes(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some((typed, current)) = typed(before_the_cursor()).zip(current.to_str()) else { return Vec::new() };
+    let found = ask(move |client| {
+        let typed = Typed { volume: None, ..typed };
+        look(client, typed, async |_, mount| Some(mount.volumes))
+    });
+    let fitting = found.unwrap_or_default().into_iter().filter(|volume| volume.id.starts_with(current));
+    fitting
+        .map(|volume| {
+            let kind = volume.filesystem_type.as_deref().unwrap_or("unknown").to_owned();
+            let place = volume.mount_point.map(|path| format!(" {path}")).unwrap_or_default();
+            candidate(&volume.id, format!("{kind}{place}"))
+        })
+        .collect()
+}
+
 /// Paths in the backup, wherever that is named.
 pub fn paths(current: &OsStr) -> Vec<CompletionCandidate> {
     typed(before_the_cursor()).map(|typed| inside(current, typed)).unwrap_or_default()
@@ -51,16 +78,30 @@ fn typed(words: Vec<OsString>) -> Option<Typed> {
     while let Some((_, inner)) = matches.remove_subcommand() {
         matches = inner;
     }
-    let option = matches.try_get_one::<String>("backup_id").ok().flatten().cloned();
-    let word = matches.try_get_many::<OsString>("words").ok().flatten().and_then(|mut words| words.next());
-    let address =
-        option.or_else(|| word?.to_str().map(str::to_owned)).filter(|address| !address.is_empty())?;
+    let address = address(&matches).filter(|address| !address.is_empty())?;
     Some(Typed {
         address,
         disk: matches.try_get_one("disk").ok().flatten().copied(),
         volume: matches.try_get_one::<String>("volume").ok().flatten().cloned(),
         ignore_journal: matches.try_get_one("ignore_journal").ok().flatten().copied().unwrap_or(false),
     })
+}
+
+/// The backup that a command was told to look into: the one that is named; of two, the newer; of a search, the newest of
+/// its VM, or of all.
+fn address(matches: &ArgMatches) -> Option<String> {
+    let text = |id| matches.try_get_one::<String>(id).ok().flatten().cloned();
+    let word = || {
+        let words = matches.try_get_many::<OsString>("words").ok().flatten();
+        words.and_then(|mut words| words.next()?.to_str().map(str::to_owned))
+    };
+    let of_vm = || {
+        // A search is the command that needs no backup.
+        matches.try_contains_id("pattern").ok()?;
+        let vm = matches.try_get_one::<VmName>("vm").ok()?;
+        Some(vm.map_or_else(|| "latest".to_owned(), |vm| format!("{vm}@latest")))
+    };
+    text("backup_id").or_else(word).or_else(|| text("after")).or_else(of_vm)
 }
 
 fn inside(current: &OsStr, typed: Typed) -> Vec<CompletionCandidate> {
@@ -105,6 +146,18 @@ fn escaped(path: &str) -> String {
 }
 
 async fn matching(client: Client, typed: Typed, pattern: String) -> Option<Vec<FileEntry>> {
+    let query =
+        FilesQuery { path: Some(pattern), count: Some(false), limit: Some(MOST), ..FilesQuery::default() };
+    look(client, typed, async |client, mount| Some(client.glob(&mount.mount_id, &query).await.ok()?.files))
+        .await
+}
+
+/// Asks something of the backup while it is open.
+async fn look<T>(
+    client: Client,
+    typed: Typed,
+    question: impl AsyncFnOnce(&Client, Mount) -> Option<T>,
+) -> Option<T> {
     let query = AddressQuery { address: typed.address, vm_name: None, tz: None };
     let backup = client.resolve(&query).await.ok()?;
     let request = MountBackup {
@@ -114,11 +167,11 @@ async fn matching(client: Client, typed: Typed, pattern: String) -> Option<Vec<F
         ..MountBackup::of(backup.id)
     };
     let mount = client.mount(&request).await.ok()?;
-    let query = FilesQuery { path: Some(pattern), limit: Some(MOST), ..FilesQuery::default() };
-    let found = client.glob(&mount.mount_id, &query).await.ok();
+    let id = mount.mount_id.clone();
+    let found = question(&client, mount).await;
     // In a hub elsewhere the session would stay until it is idle.
-    client.unmount(&mount.mount_id).await.ok();
-    Some(found?.files)
+    client.unmount(&id).await.ok();
+    found
 }
 
 fn shown(entry: &FileEntry) -> Option<CompletionCandidate> {

@@ -3,11 +3,14 @@
 //! A [`Folder`] is an open folder below the target. Everything in it is made by its name in that open folder, one
 //! component at a time, and no link is ever followed: a link that stands where a folder is to be (it may have been
 //! planted, or come out of the backup a moment ago) is an error. A file is written under a name of its own and takes its
-//! place when it is complete, so that what was there before is there until then.
+//! place when it is complete, so that what was there before is there until then. It is locked meanwhile: one that is not
+//! was left by a run that was killed, and is removed by the next that comes by ([`Folder::sweep`]).
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,6 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
+    /// Whether it was there before.
+    stood: bool,
 }
 
 /// What stands at a name already.
@@ -66,10 +71,22 @@ fn name_error() -> io::Error {
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
+/// What such names begin and end with.
+const BEGIN: &str = ".sendense-";
+const END: &str = ".partial";
+
 /// A name that nothing else has.
 fn fresh() -> String {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!(".sendense-{}-{number}.partial", std::process::id())
+    format!("{BEGIN}{}-{number}{END}", std::process::id())
+}
+
+/// Whether a name is one of ours.
+fn is_fresh(name: &[u8]) -> bool {
+    let inner = name.strip_prefix(BEGIN.as_bytes()).and_then(|name| name.strip_suffix(END.as_bytes()));
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let mut parts = inner.unwrap_or_default().split(|&byte| byte == b'-');
+    parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number) && parts.next().is_none()
 }
 
 impl Folder {
@@ -80,7 +97,7 @@ impl Folder {
     pub fn target(path: &Path) -> io::Result<Folder> {
         std::fs::create_dir_all(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Folder { fd: rustix::fs::open(path, flags, Mode::empty())? })
+        Ok(Folder { fd: rustix::fs::open(path, flags, Mode::empty())?, stood: true })
     }
 
     /// The folder `name`, made where it is missing.
@@ -92,13 +109,14 @@ impl Folder {
             return Err(name_error());
         }
         let name = OsStr::from_bytes(name);
-        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let stood = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => false,
+            Err(Errno::EXIST) => true,
             Err(error) => return Err(error.into()),
-        }
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Folder { fd }),
+            Ok(fd) => Ok(Folder { fd, stood }),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(io::Error::new(
                 io::ErrorKind::NotADirectory,
                 "a link or a file stands where a folder is to be, and is not followed",
@@ -112,7 +130,7 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn again(&self) -> io::Result<Folder> {
-        Ok(Folder { fd: self.fd.try_clone()? })
+        Ok(Folder { fd: self.fd.try_clone()?, stood: self.stood })
     }
 
     /// What stands at `name`, without following it.
@@ -137,6 +155,30 @@ impl Folder {
         }
     }
 
+    /// Removes the files that runs of this user began in it and never ended, because they were killed. How many that were.
+    pub fn sweep(&self) -> usize {
+        if !self.stood {
+            return 0;
+        }
+        // One that can't be listed can be written to all the same.
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.fd) else { return 0 };
+        let ours = entries.flatten().filter(|entry| is_fresh(entry.file_name().to_bytes()));
+        ours.filter(|entry| self.remove_abandoned(entry.file_name()).is_some()).count()
+    }
+
+    /// Removes a file that nobody writes to.
+    fn remove_abandoned(&self, name: &CStr) -> Option<()> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || stat.st_nlink != 1 || stat.st_uid != rustix::process::geteuid().as_raw() {
+            return None;
+        }
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()).ok()
+    }
+
     /// Begins a file, which only this user can read until it is complete.
     ///
     /// # Errors
@@ -146,7 +188,15 @@ impl Folder {
         loop {
             let name = fresh();
             match rustix::fs::openat(&self.fd, &name, flags, Mode::from_raw_mode(0o600)) {
-                Ok(fd) => return Ok(Partial { folder: self, name, file: File::from(fd), placed: false }),
+                Ok(fd) => {
+                    // A file system without locks is one where nothing is swept.
+                    let locked = rustix::fs::flock(&fd, FlockOperation::LockExclusive).is_ok();
+                    // Taken for one that was left, in the moment before it was locked.
+                    if locked && rustix::fs::fstat(&fd)?.st_nlink == 0 {
+                        continue;
+                    }
+                    return Ok(Partial { folder: self, name, file: File::from(fd), placed: false });
+                }
                 // A process of the same number left it.
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -355,6 +405,33 @@ mod tests {
             "the link is replaced, not followed"
         );
         assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "old");
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+        let site = tempfile::tempdir().unwrap();
+        let target = Folder::target(site.path()).unwrap();
+        for name in [".sendense-12-0.partial", ".sendense-4000000-17.partial"] {
+            fs::write(site.path().join(name), "half").unwrap();
+        }
+        let others = [
+            ".sendense-x-0.partial",
+            ".sendense-1.partial",
+            ".sendense-1-2-3.partial",
+            "sendense-1-2.partial",
+        ];
+        for name in others {
+            fs::write(site.path().join(name), "mine").unwrap();
+        }
+        fs::create_dir(site.path().join(".sendense-1-1.partial")).unwrap();
+        std::os::unix::fs::symlink("sendense-1-2.partial", site.path().join(".sendense-1-3.partial"))
+            .unwrap();
+        let running = target.begin().unwrap();
+        assert_eq!(target.sweep(), 2);
+        assert_eq!(fs::read_dir(site.path()).unwrap().count(), others.len() + 3);
+        running.finish(b"whole", &Attributes { mode: 0o640, ..Attributes::default() }, false).unwrap();
+        assert!(site.path().join("whole").exists());
+        assert_eq!(target.sweep(), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::resolve::{Follow, PathError, Resolved};
 use super::{Node, Tree};
 use crate::{Error, FileKind, Result};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// How many components a pattern has at most.
 const MAX_PARTS: usize = 127;
@@ -31,7 +32,14 @@ pub struct Match {
 /// What matches a pattern, found as it is asked for: in the order of names, folders before what is in them.
 pub struct Glob<'a> {
     tree: &'a Tree,
-    parts: Vec<Part>,
+    at: Matching,
+}
+
+/// A search for what matches a pattern, somewhere on its way: it can be held as this and taken up again. It costs nothing
+/// that was done already.
+#[derive(Clone)]
+pub struct Matching {
+    parts: Arc<[Part]>,
     /// Whether a `/` ends the pattern: only folders match.
     folders_only: bool,
     state: State,
@@ -40,13 +48,30 @@ pub struct Glob<'a> {
     waiting: usize,
 }
 
+#[derive(Clone)]
 enum State {
     /// The path to begin at, or an error, is not looked at yet.
     Begin(Vec<u8>),
     /// The pattern itself is refused.
-    Refused(Error),
+    Refused(Refused),
     Running,
     Ended,
+}
+
+/// Why a pattern is not looked for.
+#[derive(Clone, Copy)]
+enum Refused {
+    Long,
+    Above,
+}
+
+impl Refused {
+    fn error(self) -> Error {
+        match self {
+            Refused::Long => Error::Limit(format!("the pattern has more than {MAX_PARTS} components")),
+            Refused::Above => Error::unsupported("`..` after a wildcard"),
+        }
+    }
 }
 
 /// A component of a pattern.
@@ -61,6 +86,7 @@ enum Part {
 type Places = u128;
 
 /// A folder that is looked at.
+#[derive(Clone)]
 struct Frame {
     /// As the pattern spells it; empty for the root.
     path: Vec<u8>,
@@ -74,6 +100,7 @@ struct Frame {
 }
 
 /// A name in a folder that matches something.
+#[derive(Clone)]
 struct Candidate {
     name: Vec<u8>,
     node: Node,
@@ -109,14 +136,35 @@ impl Tree {
             }
         }
         let state = if parts.len() > MAX_PARTS {
-            State::Refused(Error::Limit(format!("the pattern has more than {MAX_PARTS} components")))
+            State::Refused(Refused::Long)
         } else if names[literal..].contains(&&b".."[..]) {
-            State::Refused(Error::unsupported("`..` after a wildcard"))
+            State::Refused(Refused::Above)
         } else {
             State::Begin(prefix)
         };
         let folders_only = pattern.ends_with(b"/") && !names.is_empty();
-        Glob { tree: self, parts, folders_only, state, frames: Vec::new(), entered: 0, waiting: 0 }
+        let (parts, frames) = (parts.into(), Vec::new());
+        Glob { tree: self, at: Matching { parts, folders_only, state, frames, entered: 0, waiting: 0 } }
+    }
+
+    /// Goes on with a search that was begun in this tree.
+    pub fn glob_on(&self, at: Matching) -> Glob<'_> {
+        Glob { tree: self, at }
+    }
+}
+
+impl Glob<'_> {
+    /// The search as it is now, to be taken up again.
+    pub fn hold(self) -> Matching {
+        self.at
+    }
+}
+
+impl Matching {
+    /// Bytes of memory that it takes, about.
+    pub fn cost(&self) -> usize {
+        let frame = |frame: &Frame| size_of::<Frame>() + frame.path.len() + frame.canonical.len();
+        self.waiting + self.frames.iter().map(frame).sum::<usize>()
     }
 }
 
@@ -124,34 +172,34 @@ impl Iterator for Glob<'_> {
     type Item = Result<Match, PathError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match std::mem::replace(&mut self.state, State::Ended) {
+        match std::mem::replace(&mut self.at.state, State::Ended) {
             State::Begin(prefix) => {
-                if let Some(first) = self.begin(prefix) {
+                if let Some(first) = self.at.begin(self.tree, prefix) {
                     return Some(first);
                 }
             }
-            State::Refused(source) => return Some(Err(PathError { at: Vec::new(), source })),
-            State::Running => self.state = State::Running,
+            State::Refused(why) => return Some(Err(PathError { at: Vec::new(), source: why.error() })),
+            State::Running => self.at.state = State::Running,
             State::Ended => return None,
         }
-        self.advance()
+        self.at.advance(self.tree)
     }
 }
 
-impl Glob<'_> {
+impl Matching {
     /// Goes to the folder where the wildcards begin; without any, that is the answer.
-    fn begin(&mut self, mut prefix: Vec<u8>) -> Option<Result<Match, PathError>> {
+    fn begin(&mut self, tree: &Tree, mut prefix: Vec<u8>) -> Option<Result<Match, PathError>> {
         if self.parts.is_empty() {
             if self.folders_only {
                 prefix.push(b'/');
             }
-            let found = self.tree.resolve(&prefix, Follow::AllButLast);
+            let found = tree.resolve(&prefix, Follow::AllButLast);
             return Some(found.map(|found| Match { path: spelled(&prefix, &found), found }));
         }
         self.state = State::Running;
-        match self.tree.resolve(&prefix, Follow::All) {
+        match tree.resolve(&prefix, Follow::All) {
             Ok(found) => {
-                if self.tree.kind(found.node).is_ok_and(|kind| kind != FileKind::Directory) {
+                if tree.kind(found.node).is_ok_and(|kind| kind != FileKind::Directory) {
                     return None;
                 }
                 let path = spelled(&prefix, &found);
@@ -179,10 +227,10 @@ impl Glob<'_> {
         self.frames.push(Frame { path, canonical, node: found.node, places, waiting: None });
     }
 
-    fn advance(&mut self) -> Option<Result<Match, PathError>> {
+    fn advance(&mut self, tree: &Tree) -> Option<Result<Match, PathError>> {
         while let Some(frame) = self.frames.last_mut() {
             let Some(waiting) = &mut frame.waiting else {
-                if let Err(source) = self.read() {
+                if let Err(source) = self.read(tree) {
                     let at = self.frames.last().map(|frame| frame.path.clone()).unwrap_or_default();
                     if matches!(source, Error::Limit(_)) && self.entered >= MAX_FOLDERS {
                         self.frames.clear();
@@ -196,7 +244,7 @@ impl Glob<'_> {
                 continue;
             };
             self.waiting -= candidate.cost();
-            if let Some(given) = self.take(candidate) {
+            if let Some(given) = self.take(tree, candidate) {
                 return Some(given);
             }
         }
@@ -204,19 +252,19 @@ impl Glob<'_> {
     }
 
     /// Goes into what matched, and gives it where all of the pattern matched.
-    fn take(&mut self, candidate: Candidate) -> Option<Result<Match, PathError>> {
+    fn take(&mut self, tree: &Tree, candidate: Candidate) -> Option<Result<Match, PathError>> {
         let frame = self.frames.last()?;
         let joined = |above: &[u8]| [above, b"/", &candidate.name].concat();
         let (path, canonical) = (joined(&frame.path), joined(&frame.canonical));
-        let kind = match candidate.kind.map_or_else(|| self.tree.kind(candidate.node), Ok) {
+        let kind = match candidate.kind.map_or_else(|| tree.kind(candidate.node), Ok) {
             Ok(kind) => kind,
             Err(source) => return Some(Err(PathError { at: path, source })),
         };
         let found = Resolved { node: candidate.node, path: canonical };
         // What it is once links are followed, where that matters.
         let behind = if kind == FileKind::Symlink && (candidate.by_name != 0 || self.folders_only) {
-            let behind = self.tree.resolve(&found.path, Follow::All).ok();
-            behind.filter(|behind| self.tree.kind(behind.node).is_ok_and(|kind| kind == FileKind::Directory))
+            let behind = tree.resolve(&found.path, Follow::All).ok();
+            behind.filter(|behind| tree.kind(behind.node).is_ok_and(|kind| kind == FileKind::Directory))
         } else {
             None
         };
@@ -233,7 +281,7 @@ impl Glob<'_> {
     }
 
     /// Reads the last frame's folder: what in it matches any of its places.
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self, tree: &Tree) -> Result<()> {
         let depth = self.frames.len();
         let Some((frame, above)) = self.frames.split_last_mut() else { return Ok(()) };
         frame.waiting = Some(Vec::new());
@@ -262,7 +310,7 @@ impl Glob<'_> {
             names.sort();
             names.dedup();
             for name in names {
-                match self.tree.lookup(frame.node, &name) {
+                match tree.lookup(frame.node, &name) {
                     Ok(node) => found.extend(candidate(&self.parts, frame.places, &name, node, None)),
                     Err(Error::NotFound | Error::NotADirectory) => {}
                     Err(error) => failed = Err(error),
@@ -271,7 +319,7 @@ impl Glob<'_> {
             bytes = found.iter().map(Candidate::cost).sum();
         } else {
             let mut full = false;
-            failed = self.tree.readdir(frame.node, 0, &mut |entry| {
+            failed = tree.readdir(frame.node, 0, &mut |entry| {
                 if let Some(one) = candidate(&self.parts, frame.places, entry.name, entry.node, entry.kind) {
                     bytes += one.cost();
                     found.push(one);

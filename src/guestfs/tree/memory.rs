@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) nodes: HashMap<NodeId, Body>,
     pub(crate) modified: HashMap<NodeId, i64>,
     pub(crate) ignores_case: bool,
+    /// How many entries of folders were given out.
+    pub(crate) listed: Arc<AtomicUsize>,
     next: u64,
 }
 
@@ -54,6 +56,7 @@ impl Memory {
             nodes: HashMap::from([(root, Body::Folder(Vec::new()))]),
             modified: HashMap::new(),
             ignores_case: false,
+            listed: Arc::default(),
             next: 1000,
         }
     }
@@ -166,6 +169,7 @@ impl GuestFs for Memory {
         let body = self.body(dir)?;
         let (Body::Folder(entries) | Body::Cut(entries)) = body else { return Err(Error::NotADirectory) };
         for (position, (name, node)) in (1..).zip(entries).skip(from as usize) {
+            self.listed.fetch_add(1, Ordering::SeqCst);
             let kind = self.stat(*node).ok().map(|stat| stat.kind).filter(|_| position % 3 != 0);
             if visit(DirEntry { name, node: *node, kind, next: position }).is_break() {
                 return Ok(());

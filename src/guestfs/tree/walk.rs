@@ -2,7 +2,8 @@
 //!
 //! A damaged image can hold a folder that contains itself, or one that stands in a thousand others. So a folder is
 //! entered once: a second time is an error for the visitor, as is one that is deeper than the bound. The walk keeps one
-//! part of each folder it is in (or, where it sorts, the whole of it), and the numbers of the folders it has seen.
+//! part of each folder it is in (or, where it sorts, the whole of it), and the numbers of the folders it has seen. That is
+//! all there is of it, so it can be held anywhere and taken up again ([`Walk`]).
 
 use super::{Node, Tree, points};
 use crate::{Error, FileKind, Result, Stat};
@@ -96,11 +97,14 @@ pub enum Step {
     Into,
     /// On, but not into it.
     Over,
+    /// Into it, and on when the walk is taken up again.
+    Hold,
     /// Nowhere.
     Stop,
 }
 
 /// An entry that is still to be visited.
+#[derive(Debug, Clone)]
 struct Waiting {
     name: Vec<u8>,
     node: Node,
@@ -115,6 +119,7 @@ impl Waiting {
 }
 
 /// A folder the walk is in.
+#[derive(Debug)]
 struct Folder {
     node: Node,
     /// The length of its path.
@@ -129,6 +134,25 @@ struct Folder {
     failed: Option<Error>,
 }
 
+impl Folder {
+    fn new(node: Node, path: usize) -> Self {
+        Folder { node, path, waiting: Vec::new(), from: Some(0), count: 0, failed: None }
+    }
+}
+
+impl Clone for Folder {
+    fn clone(&self) -> Self {
+        Folder {
+            node: self.node,
+            path: self.path,
+            waiting: self.waiting.clone(),
+            from: self.from,
+            count: self.count,
+            failed: self.failed.as_ref().map(Error::again),
+        }
+    }
+}
+
 impl Tree {
     /// Visits `start`, whose path is `path`, and all below it: each folder before what is in it. Errors of single nodes
     /// are given to `visit` and do not end the walk.
@@ -141,24 +165,26 @@ impl Tree {
         options: &WalkOptions,
         visit: &mut dyn FnMut(Event<'_>) -> Step,
     ) -> bool {
-        let mut walk = Walk {
-            tree: self,
-            options,
-            path: path.to_vec(),
-            seen: HashSet::new(),
-            folders: Vec::new(),
-            held: 0,
-        };
-        while walk.path.len() > 1 && walk.path.ends_with(b"/") {
-            walk.path.pop();
+        self.begin_walk(path, start, options).go_on(self, visit)
+    }
+
+    /// The same, to be gone through in parts.
+    pub fn begin_walk(&self, path: &[u8], start: Node, options: &WalkOptions) -> Walk {
+        let mut path = path.to_vec();
+        while path.len() > 1 && path.ends_with(b"/") {
+            path.pop();
         }
-        walk.run(start, visit).is_continue()
+        let (options, start) = (options.clone(), Some(start));
+        Walk { options, start, path, seen: HashSet::new(), folders: Vec::new(), held: 0 }
     }
 }
 
-struct Walk<'a> {
-    tree: &'a Tree,
-    options: &'a WalkOptions,
+/// A walk through a tree that was begun and may be held. What is to come costs no more than it would have without that.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    options: WalkOptions,
+    /// Where it begins, until it has.
+    start: Option<Node>,
     path: Vec<u8>,
     seen: HashSet<Node>,
     folders: Vec<Folder>,
@@ -166,31 +192,58 @@ struct Walk<'a> {
     held: usize,
 }
 
-impl Walk<'_> {
-    fn run(&mut self, start: Node, visit: &mut dyn FnMut(Event<'_>) -> Step) -> ControlFlow<()> {
-        let name_at = self.path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        self.node(start, None, name_at, visit)?;
-        while let Some(folder) = self.folders.last_mut() {
-            self.path.truncate(folder.path);
+impl Walk {
+    /// Visits what comes next in the tree that it was begun in, until its end or until `visit` holds or stops it.
+    ///
+    /// Returns whether it came to its end.
+    pub fn go_on(&mut self, tree: &Tree, visit: &mut dyn FnMut(Event<'_>) -> Step) -> bool {
+        Going { tree, walk: self }.run(visit).is_continue()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub fn cost(&self) -> usize {
+        self.held
+            + self.seen.capacity() * (size_of::<Node>() + 1)
+            + self.folders.capacity() * size_of::<Folder>()
+    }
+}
+
+/// A walk that goes on.
+struct Going<'a> {
+    tree: &'a Tree,
+    walk: &'a mut Walk,
+}
+
+impl Going<'_> {
+    fn run(&mut self, visit: &mut dyn FnMut(Event<'_>) -> Step) -> ControlFlow<()> {
+        if let Some(start) = self.walk.start.take() {
+            let name_at = self.walk.path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+            self.node(start, None, name_at, visit)?;
+        }
+        while let Some(folder) = self.walk.folders.last_mut() {
+            self.walk.path.truncate(folder.path);
             if let Some(entry) = folder.waiting.pop() {
-                self.held -= entry.cost();
+                self.walk.held -= entry.cost();
                 let node = folder.node;
-                if self.path != b"/" {
-                    self.path.push(b'/');
+                if self.walk.path != b"/" {
+                    self.walk.path.push(b'/');
                 }
-                let name_at = self.path.len();
-                self.path.extend_from_slice(&entry.name);
-                if !self.options.other_volumes && node == self.tree.root() && entry.name == points::VOLUMES {
+                let name_at = self.walk.path.len();
+                self.walk.path.extend_from_slice(&entry.name);
+                if !self.walk.options.other_volumes
+                    && node == self.tree.root()
+                    && entry.name == points::VOLUMES
+                {
                     continue;
                 }
                 self.node(entry.node, entry.kind, name_at, visit)?;
             } else if let Some(error) = folder.failed.take() {
                 // What could be read of it was visited before.
-                fail(visit, &self.path, &error)?;
+                fail(visit, &self.walk.path, &error)?;
             } else if let Some(from) = folder.from {
-                self.held += read(self.tree, folder, from, self.options.sorted, self.held);
+                self.walk.held += read(self.tree, folder, from, self.walk.options.sorted, self.walk.held);
             } else {
-                self.folders.pop();
+                self.walk.folders.pop();
             }
         }
         ControlFlow::Continue(())
@@ -204,52 +257,46 @@ impl Walk<'_> {
         name_at: usize,
         visit: &mut dyn FnMut(Event<'_>) -> Step,
     ) -> ControlFlow<()> {
-        let kind = match kind.map_or_else(|| self.tree.kind(node), Ok) {
+        let Going { tree, walk } = self;
+        let kind = match kind.map_or_else(|| tree.kind(node), Ok) {
             Ok(kind) => kind,
-            Err(error) => return fail(visit, &self.path, &error),
+            Err(error) => return fail(visit, &walk.path, &error),
         };
-        let depth = self.folders.len();
-        let name = &self.path[name_at..];
-        let step = visit(Event::Entry(Entry { tree: self.tree, path: &self.path, name, node, kind, depth }));
-        match step {
+        let depth = walk.folders.len();
+        let name = &walk.path[name_at..];
+        let step = visit(Event::Entry(Entry { tree, path: &walk.path, name, node, kind, depth }));
+        let then = match step {
             Step::Stop => return ControlFlow::Break(()),
             Step::Over => return ControlFlow::Continue(()),
-            Step::Into if kind != FileKind::Directory => return ControlFlow::Continue(()),
-            Step::Into => {}
-        }
-        let above = self.folders.last().map(|folder| folder.node.fs);
-        if !self.options.cross_mounts && above.is_some_and(|above| above != node.fs) {
-            return ControlFlow::Continue(());
-        }
-        if self.options.depth.is_some_and(|wanted| depth >= wanted) {
-            return ControlFlow::Continue(());
-        }
-        let refused = if self.seen.contains(&node) {
-            Error::corrupt("the folder", "it stands in two folders, or in itself; it was visited before")
-        } else if depth >= self.options.max_depth {
-            Error::Limit(format!("folders are more than {} deep", self.options.max_depth))
-        } else if self.seen.len() >= self.options.max_folders {
-            Error::Limit(format!("there are more than {} folders", self.options.max_folders))
-        } else {
-            self.seen.insert(node);
-            let path = self.path.len();
-            self.folders.push(Folder {
-                node,
-                path,
-                waiting: Vec::new(),
-                from: Some(0),
-                count: 0,
-                failed: None,
-            });
-            return ControlFlow::Continue(());
+            Step::Into => ControlFlow::Continue(()),
+            Step::Hold => ControlFlow::Break(()),
         };
-        fail(visit, &self.path, &refused)
+        let above = walk.folders.last().map(|folder| folder.node.fs);
+        let out_of_volume = !walk.options.cross_mounts && above.is_some_and(|above| above != node.fs);
+        let deep_enough = walk.options.depth.is_some_and(|wanted| depth >= wanted);
+        if kind != FileKind::Directory || out_of_volume || deep_enough {
+            return then;
+        }
+        let refused = if walk.seen.contains(&node) {
+            Error::corrupt("the folder", "it stands in two folders, or in itself; it was visited before")
+        } else if depth >= walk.options.max_depth {
+            Error::Limit(format!("folders are more than {} deep", walk.options.max_depth))
+        } else if walk.seen.len() >= walk.options.max_folders {
+            Error::Limit(format!("there are more than {} folders", walk.options.max_folders))
+        } else {
+            walk.seen.insert(node);
+            walk.folders.push(Folder::new(node, walk.path.len()));
+            return then;
+        };
+        // One that is to be held is told why this folder is not entered first.
+        fail(visit, &walk.path, &refused)?;
+        then
     }
 }
 
 fn fail(visit: &mut dyn FnMut(Event<'_>) -> Step, path: &[u8], error: &Error) -> ControlFlow<()> {
     match visit(Event::Failed { path, error }) {
-        Step::Stop => ControlFlow::Break(()),
+        Step::Stop | Step::Hold => ControlFlow::Break(()),
         Step::Into | Step::Over => ControlFlow::Continue(()),
     }
 }
@@ -297,8 +344,8 @@ fn read(tree: &Tree, folder: &mut Folder, from: u64, sorted: bool, held: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::containment::single;
     use crate::tree::memory::Memory;
+    use crate::tree::tests::single;
 
     #[test]
     fn what_waits_is_bounded_in_all_folders_together() {
@@ -308,8 +355,7 @@ mod tests {
         }
         let tree = single(fs);
         let (mut seen, mut from) = (0, Some(0));
-        let folder =
-            |from| Folder { node: tree.root(), path: 1, waiting: Vec::new(), from, count: 0, failed: None };
+        let folder = |from| Folder { from, ..Folder::new(tree.root(), 1) };
         // Where the other folders hold all that is allowed, one entry at a time; where they hold nothing, many.
         while let Some(at) = from {
             let mut one = folder(from);

@@ -1,6 +1,6 @@
 //! What the paths and patterns of a request name.
 
-use super::session::join;
+use super::listing::join;
 use super::{Session, failure};
 use crate::{Error, Result};
 use api::FileError;

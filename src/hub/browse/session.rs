@@ -6,26 +6,20 @@
 
 use super::archive::Archives;
 use super::entry::{entry, number};
+use super::listing::Listings;
 use super::{failure, volumes};
 use crate::leases::Guard;
 use crate::mounts::{Closing, Ended, Lasting, Times, Wait, bare_view};
 use crate::{Error, Result};
-use api::{ErrorCode, FileEntry, FileError, FileInfo, FileList, Mount, VolumeView};
-use guestfs::tree::{Event, Follow, Node, Step, Tree, WalkOptions};
+use api::{ErrorCode, FileInfo, Mount, VolumeView};
+use guestfs::tree::{Follow, Node, Tree};
 use guestfs::{Content, FileKind, GuestFs, NodeId, Place};
 use model::{BackupId, MountKind, VmName};
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The most entries of one folder that are sorted for a listing.
-const MAX_FOLDER: usize = 4 << 20;
-/// The most bytes of entries that are kept for the next page.
-const MAX_KEPT: usize = 32 << 20;
 /// The most runs of data that are told of one file.
 const MAX_RUNS: usize = 10_000;
-/// The most problems that are told with one listing; the rest is counted in the last.
-const MAX_ERRORS: usize = 100;
 
 /// An open point.
 pub struct Session {
@@ -36,28 +30,12 @@ pub struct Session {
     /// Disks that could not be opened, and why.
     notes: Vec<String>,
     times: Arc<Times>,
-    /// The folder that was listed last.
-    last_folder: Mutex<Option<(Node, Arc<Names>)>>,
+    /// How far its folders were listed.
+    pub(super) listings: Listings,
     /// The archives that were made of it last.
     pub(super) archives: Archives,
     /// Held until the session is closed.
     lease: Mutex<Option<Guard>>,
-}
-
-/// Entries of a folder, by name.
-type Names = Vec<(Vec<u8>, Node)>;
-
-/// Which part of a listing is wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Page {
-    /// Everything below it too.
-    pub recursive: bool,
-    /// With extended attributes.
-    pub xattrs: bool,
-    /// How many at most.
-    pub limit: usize,
-    /// How many to skip.
-    pub offset: u64,
 }
 
 /// A regular file that is open for reading.
@@ -96,8 +74,8 @@ impl Session {
         lease: Guard,
     ) -> Self {
         let (times, lease) = (Arc::new(Times::new(idle)), Mutex::new(Some(lease)));
-        let (last_folder, archives) = (Mutex::default(), Archives::default());
-        Session { id, backup, vm_name, tree, notes, times, last_folder, archives, lease }
+        let (listings, archives) = (Listings::default(), Archives::default());
+        Session { id, backup, vm_name, tree, notes, times, listings, archives, lease }
     }
 
     /// When it was opened and used.
@@ -155,94 +133,6 @@ impl Session {
             }),
             _ => None,
         })
-    }
-
-    /// A page of a folder; a file is a list of itself.
-    ///
-    /// # Errors
-    /// Where there is no such path, or it can't be read.
-    pub fn files(&self, path: &[u8], page: Page) -> Result<FileList> {
-        let (node, canonical) = self.resolve(path, Follow::All)?;
-        let failed = |error: guestfs::Error| failure::at(&canonical, &error);
-        let mut list = Listing { files: Vec::new(), total: 0, errors: Vec::new(), failed: 0 };
-        if self.tree.kind(node).map_err(failed)? != FileKind::Directory {
-            list.add(&self.tree, &canonical, node, page);
-        } else if page.recursive {
-            self.below(&canonical, node, page, &mut list);
-        } else {
-            self.folder(&canonical, node, page, &mut list).map_err(failed)?;
-        }
-        Ok(list.finish(self.tree.warnings()))
-    }
-
-    /// What matches a pattern: `*`, `?`, `[…]` and, over folders, `**`.
-    ///
-    /// # Errors
-    /// Where the pattern is beyond the bounds, or names without wildcards what is not there.
-    pub fn glob(&self, pattern: &[u8], page: Page) -> Result<FileList> {
-        let mut list = Listing { files: Vec::new(), total: 0, errors: Vec::new(), failed: 0 };
-        for found in self.tree.glob(pattern) {
-            match found {
-                Ok(found) => list.add(&self.tree, &found.path, found.found.node, page),
-                Err(error) if !guestfs::tree::is_pattern(pattern) => return Err(failure::of_path(&error)),
-                Err(error) => list.fail(&error.at, &error.source),
-            }
-        }
-        Ok(list.finish(self.tree.warnings()))
-    }
-
-    fn folder(&self, path: &[u8], dir: Node, page: Page, list: &mut Listing) -> guestfs::Result<()> {
-        let names = self.sorted(dir)?;
-        list.total = names.len() as u64;
-        let from = usize::try_from(page.offset).unwrap_or(usize::MAX).min(names.len());
-        for (name, node) in names[from..].iter().take(page.limit) {
-            list.read(&self.tree, &join(path, name), *node, page);
-        }
-        Ok(())
-    }
-
-    /// The entries of a folder, in the order of their names. The last one is kept, because its next page is asked for
-    /// soon, and a point never changes.
-    fn sorted(&self, dir: Node) -> guestfs::Result<Arc<Names>> {
-        if let Some((kept, names)) = &*self.last_folder.lock().unwrap_or_else(PoisonError::into_inner)
-            && *kept == dir
-        {
-            return Ok(Arc::clone(names));
-        }
-        let mut names: Names = Vec::new();
-        let mut held = 0;
-        let mut full = false;
-        self.tree.readdir(dir, 0, &mut |entry| {
-            full = names.len() >= MAX_FOLDER;
-            if full {
-                return ControlFlow::Break(());
-            }
-            held += entry.name.len() + size_of::<(Vec<u8>, Node)>();
-            names.push((entry.name.to_vec(), entry.node));
-            ControlFlow::Continue(())
-        })?;
-        if full {
-            return Err(guestfs::Error::Limit(format!("the folder has more than {MAX_FOLDER} entries")));
-        }
-        names.sort();
-        let names = Arc::new(names);
-        if held <= MAX_KEPT {
-            let kept = Some((dir, Arc::clone(&names)));
-            *self.last_folder.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        }
-        Ok(names)
-    }
-
-    fn below(&self, path: &[u8], start: Node, page: Page, list: &mut Listing) {
-        let options = WalkOptions { sorted: true, other_volumes: false, ..WalkOptions::default() };
-        self.tree.walk(path, start, &options, &mut |event| {
-            match event {
-                Event::Entry(found) if found.depth == 0 => {}
-                Event::Entry(found) => list.add(&self.tree, found.path, found.node, page),
-                Event::Failed { path, error } => list.fail(path, error),
-            }
-            Step::Into
-        });
     }
 
     /// Everything about one file.
@@ -354,58 +244,4 @@ impl mount::Plant for Session {
     fn used(&self) {
         self.times.touch();
     }
-}
-
-/// A listing in the making.
-struct Listing {
-    files: Vec<FileEntry>,
-    total: u64,
-    errors: Vec<FileError>,
-    failed: usize,
-}
-
-impl Listing {
-    /// Counts an entry, and reads it where it is on the page.
-    fn add(&mut self, tree: &Tree, path: &[u8], node: Node, page: Page) {
-        let position = self.total;
-        self.total += 1;
-        if position < page.offset || self.files.len() >= page.limit {
-            return;
-        }
-        self.read(tree, path, node, page);
-    }
-
-    /// Reads an entry of the page.
-    fn read(&mut self, tree: &Tree, path: &[u8], node: Node, page: Page) {
-        match entry(tree, path, node, page.xattrs) {
-            Ok(entry) => self.files.push(entry),
-            Err(error) => self.fail(path, &error),
-        }
-    }
-
-    fn fail(&mut self, path: &[u8], error: &guestfs::Error) {
-        self.failed += 1;
-        if self.errors.len() < MAX_ERRORS {
-            let path = String::from_utf8_lossy(path).into_owned();
-            self.errors.push(FileError { path, error: error.to_string() });
-        }
-    }
-
-    fn finish(mut self, warnings: Vec<String>) -> FileList {
-        if self.failed > self.errors.len() {
-            let more = self.failed - self.errors.len();
-            self.errors.push(FileError { path: String::new(), error: format!("and {more} more") });
-        }
-        FileList { files: self.files, total_count: self.total, errors: self.errors, warnings }
-    }
-}
-
-/// A path and one more component.
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut joined = path.to_vec();
-    if joined != b"/" {
-        joined.push(b'/');
-    }
-    joined.extend_from_slice(name);
-    joined
 }

@@ -25,8 +25,8 @@ impl<'a> Report<'a> {
         Report { points, teller, summary: DiffSummary::default(), told: Instant::now() }
     }
 
-    /// Compares, and tells all of it. Blocks.
-    pub(super) fn run(mut self, content_only: bool) {
+    /// Compares, and tells all of it but its sums, which it gives. Blocks.
+    pub(super) fn run(mut self, content_only: bool) -> DiffSummary {
         let points = self.points;
         let [before, after] = &points.trees;
         self.volumes();
@@ -55,7 +55,7 @@ impl<'a> Report<'a> {
         summary.volumes_unchanged = counts.volumes;
         summary.bytes_read = points.read.load(Ordering::Relaxed);
         summary.changed_disk_bytes = points.changes.bytes();
-        self.teller.tell_blocking(DiffLine::Summary(Box::new(summary)));
+        summary
     }
 
     /// Volumes that only one point has, and those that can't be looked into.

@@ -151,21 +151,30 @@ fn refused(path: &std::path::Path, error: mount::Error) -> Error {
                 .into(),
         };
     }
-    let (reason, permission) = if reason.contains("user_allow_other") {
-        ("--allow-other needs the line user_allow_other in /etc/fuse.conf".to_owned(), true)
-    } else {
-        let denied =
-            matches!(&error, mount::Error::Io(e) if e.kind() == std::io::ErrorKind::PermissionDenied);
-        let missing = matches!(&error, mount::Error::Io(e) if e.kind() == std::io::ErrorKind::NotFound);
-        match (denied, missing) {
-            (true, _) => (format!("{reason}: /dev/fuse must be readable and writable"), true),
-            (_, true) => {
-                (format!("{reason}: other users than root need fusermount3, of the package fuse3"), false)
-            }
-            _ => (reason, false),
-        }
+    let kind = match &error {
+        mount::Error::Io(error) => error.kind(),
+        mount::Error::Busy => std::io::ErrorKind::ResourceBusy,
     };
-    Error::Target { target: path.display().to_string(), reason, permission }
+    let denied = kind == std::io::ErrorKind::PermissionDenied;
+    let (reason, hint) = if reason.contains("user_allow_other") {
+        (
+            "only root may let other users in (--allow-other), unless /etc/fuse.conf says user_allow_other"
+                .into(),
+            "have that line added to /etc/fuse.conf, or mount it without --allow-other",
+        )
+    } else if denied {
+        (reason, "/dev/fuse must be readable and writable for this user, and the folder be this user's")
+    } else if kind == std::io::ErrorKind::NotFound {
+        (reason, "other users than root need fusermount3: install the package fuse3")
+    } else {
+        (reason, "choose another folder")
+    };
+    Error::Mount {
+        path: path.display().to_string(),
+        permission: denied || hint.contains("--allow-other"),
+        reason,
+        hint: hint.into(),
+    }
 }
 
 /// A refusal to unmount, with who uses it.
@@ -173,14 +182,24 @@ pub(super) fn busy(id: &str, path: &std::path::Path) -> Error {
     let holders = mount::holders(path);
     let named: Vec<String> =
         holders.iter().take(5).map(|holder| format!("{} (process {})", holder.name, holder.pid)).collect();
-    let who = match named.len() {
-        0 => "a process that can't be seen from here".to_owned(),
-        _ if holders.len() > named.len() => format!("{} and others", named.join(", ")),
-        _ => named.join(", "),
+    let lazily = format!("`sendense-ctl restore unmount {id} --lazy`");
+    let (who, hint) = match named.len() {
+        0 => {
+            let text = path.to_string_lossy();
+            let shown = model::shell_word(&text);
+            (
+                "a process that can't be seen from here".to_owned(),
+                format!("`sudo fuser -vm {shown}` tells which; end that, or {lazily}"),
+            )
+        }
+        _ if holders.len() > named.len() => {
+            (format!("{} and others", named.join(", ")), format!("end these, or {lazily}"))
+        }
+        _ => (named.join(", "), format!("end that, or {lazily}")),
     };
     Error::InUse {
         message: format!("{} is in use by {who}", path.display()),
-        hint: format!("end that, or `sendense-ctl restore unmount {id} --lazy`"),
+        hint,
         details: json!({ "mount_id": id, "holders": holders.iter().map(|holder| json!({ "pid": holder.pid, "name": holder.name })).collect::<Vec<_>>() }),
     }
 }

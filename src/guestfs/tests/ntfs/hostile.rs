@@ -150,3 +150,61 @@ fn a_folder_without_its_index_is_damaged_and_still_a_folder() {
         assert!(matches!(&error, Error::Corrupt { reason, .. } if reason.contains("no index")), "{error}");
     }
 }
+
+#[test]
+fn a_damaged_boot_sector_and_a_damaged_table_have_copies() {
+    if !can_mount(&PROGRAMS) {
+        return;
+    }
+    let image = Image::new("60M", "-L Größe");
+    image.fill("", "echo here > file");
+    let good = ntfs::recognise(&*image.device()).unwrap().unwrap();
+    assert_eq!((good.kind, good.label.as_deref(), good.size), ("ntfs", Some("Größe"), (60 << 20) - 512));
+    let uuid = sh(&format!("blkid -p -o value -s UUID {}", image.path.display()));
+    assert_eq!(good.uuid.as_deref(), Some(uuid.trim()));
+    let fs = image.open();
+    assert_eq!(fs.info().warnings, Vec::<String>::new());
+    assert_eq!((fs.info().label.as_deref(), &fs.info().uuid), (Some("Größe"), &good.uuid));
+    assert_eq!((fs.info().block_size, fs.info().has_owners), (4096, false));
+
+    let whole = fs::read(&image.path).unwrap();
+    let opened = |bytes: Vec<u8>| -> (bool, Result<Arc<dyn GuestFs>, Error>) {
+        let device: Device = Arc::new(MemoryDevice(bytes));
+        let known = ntfs::recognise(&*device).unwrap().is_some();
+        (known, ntfs::open(device, &OpenOptions::default()))
+    };
+    let warned = |bytes: Vec<u8>, known: bool, said: &str| {
+        let (recognised, fs) = opened(bytes);
+        assert_eq!(recognised, known, "{said}");
+        let fs = fs.unwrap();
+        assert!(fs.info().warnings.iter().any(|line| line.contains(said)), "{said}: {:?}", fs.info());
+        assert_eq!(content(&*fs, node(&*fs, "file")), b"here\n");
+    };
+    let mut bytes = whole.clone();
+    bytes[..512].fill(0);
+    warned(bytes.clone(), true, "boot sector");
+    bytes[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+    assert!(!opened(bytes).0, "an ext file system where a NTFS was");
+    let mut bytes = whole.clone();
+    bytes[0x0b..0x0e].fill(0xff);
+    warned(bytes, true, "boot sector");
+    let mut bytes = whole.clone();
+    bytes[..512].fill(0x5a);
+    warned(bytes, false, "boot sector");
+
+    let mft = u64::from_le_bytes(whole[0x30..0x38].try_into().unwrap()) as usize * 4096;
+    let mut bytes = whole.clone();
+    bytes[mft..mft + 1024].fill(0);
+    warned(bytes.clone(), true, "$MFTMirr");
+    bytes[mft + 3 * 1024 + 510] ^= 1;
+    bytes[mft + 2 * 1024 + 1022] ^= 1;
+    warned(bytes.clone(), true, "$MFTMirr");
+    // The sixth record has no copy.
+    bytes[mft + 5 * 1024 + 510] ^= 1;
+    let fs = opened(bytes).1.unwrap();
+    assert!(matches!(fs.stat(fs.root()), Err(Error::Corrupt { .. })));
+
+    // Dirty, hibernated, of an unknown version.
+    sh(&format!("ntfsfix {} > /dev/null", image.path.display()));
+    assert!(image.open().info().warnings[0].contains("marked dirty"));
+}
