@@ -46,7 +46,9 @@ while [ "$going" = 1 ]; do
   going=0
   for target in "$@"; do
     read -r spent runs <"$work/$target.spent"
-    if [ "$spent" -lt "$budget" ] && [ -z "$(ls "$work/$target.found")" ]; then
+    # Not what was only slow: the machine may have been busy.
+    found=$(find "$work/$target.found" -name 'crash-*' -o -name 'oom-*' -o -name 'timeout-*')
+    if [ "$spent" -lt "$budget" ] && [ -z "$found" ]; then
       going=1
       fuzz "$target" "$spent" "$runs"
     fi
