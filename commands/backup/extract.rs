@@ -227,6 +227,10 @@ impl Args {
             for (count, what) in left.iter().filter(|(count, _)| *count > 0) {
                 app.ui.note(&format!("{count} {what}"));
             }
+            let done = report.files + report.folders + report.links + report.special;
+            if done + left.iter().map(|(count, _)| count).sum::<u64>() == 0 {
+                app.ui.note("nothing stands there; `sendense-ctl backup volumes` shows what the disks hold, and where");
+            }
         }
         Ok(if incomplete { Exit::Incomplete } else { Exit::Done })
     }

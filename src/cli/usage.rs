@@ -49,7 +49,8 @@ fn failure(error: &clap::Error, command: &Command, given: &[OsString]) -> Failur
         part.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
     });
     let what = parts.next().unwrap_or_default();
-    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    // Several words under one name: the first is the one that is missing.
+    let what = what.strip_prefix("error: ").unwrap_or(&what).replace("<BACKUP] [PATH>...", "<BACKUP>");
     let mut failure = Failure::usage(what);
     let tips: Vec<String> =
         parts.filter_map(|part| part.strip_prefix("tip: ").map(|tip| tip.replace(" tip: ", "; "))).collect();
@@ -84,6 +85,14 @@ mod tests {
                 .arg(Arg::new("vm").long("vm").required(true))
                 .arg(Arg::new("type").long("type").value_parser(["full", "auto"])),
         )
+    }
+
+    #[test]
+    fn of_several_words_under_one_name_the_missing_one_is_named() {
+        let words = Arg::new("words").value_name("BACKUP] [PATH").num_args(1..).required(true);
+        let command = Command::new("demo").arg(words);
+        let error = command.clone().try_get_matches_from(["demo"]).unwrap_err();
+        assert!(failure(&error, &command, &["demo".into()]).what.ends_with("not provided: <BACKUP>"));
     }
 
     fn of(line: &[&str]) -> Failure {
