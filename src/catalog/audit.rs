@@ -2,7 +2,7 @@
 
 use crate::engine::Session;
 use crate::engine::transaction;
-use crate::fields::{inserts, maybe_text, number, text, time};
+use crate::fields::{Row, inserts, maybe_text, number, stamp, text, time};
 use crate::statement::Statement;
 use crate::{Catalog, Page, Result};
 use jiff::Timestamp;
@@ -21,6 +21,31 @@ pub struct AuditEntry {
     pub object: String,
     /// More, for a person.
     pub detail: Option<String>,
+    /// From where: an address, `socket`, `process`; none for what the hub does by itself.
+    pub origin: Option<String>,
+    /// `ok`, or the API's word for why it was not done.
+    pub outcome: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
+}
+
+/// Which entries of the audit log to list. All conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// By that one.
+    pub actor: Option<String>,
+    /// Of that kind.
+    pub action: Option<String>,
+    /// Done to that.
+    pub object: Option<String>,
+    /// At that time or later.
+    pub since: Option<Timestamp>,
+    /// At that time or earlier.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+    /// After so many.
+    pub offset: u64,
 }
 
 /// How much a line of a job's log matters.
@@ -56,8 +81,24 @@ impl LogLevel {
     }
 }
 
+impl AuditEntry {
+    /// What the hub does by itself, now.
+    pub fn by_hub(action: &str, object: impl Into<String>) -> Self {
+        AuditEntry {
+            at: Timestamp::now(),
+            actor: "hub".to_owned(),
+            action: action.to_owned(),
+            object: object.into(),
+            detail: None,
+            origin: None,
+            outcome: None,
+            request_id: None,
+        }
+    }
+}
+
 impl Catalog {
-    /// Appends to the audit log.
+    /// Appends to the audit log; durable when it has returned.
     ///
     /// # Errors
     /// Only the catalog's own.
@@ -68,31 +109,31 @@ impl Catalog {
         })
     }
 
+    /// The same without waiting for the disk, for what changes nothing and happens often.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn audit_light(&self, entry: &AuditEntry) -> Result<()> {
+        transaction!(self.engine.write_light(), |session| {
+            append(session, entry).await?;
+            Ok(())
+        })
+    }
+
     /// The audit log, newest first.
     ///
     /// # Errors
     /// Only the catalog's own.
-    pub async fn audit_log(&self, limit: u32, offset: u64) -> Result<Page<AuditEntry>> {
+    pub async fn audit_log(&self, filter: &AuditFilter) -> Result<Page<AuditEntry>> {
         transaction!(self.engine.read(), |session| {
-            let query =
-                Statement::new("SELECT * FROM audit_log ORDER BY logged_at DESC, id LIMIT ? OFFSET ?")
-                    .bind(i64::from(limit))
-                    .bind(number("offset", offset)?);
-            let rows = session.all(query).await?;
-            let items = rows
-                .iter()
-                .map(|row| {
-                    Ok(AuditEntry {
-                        at: row.parse("logged_at")?,
-                        actor: row.text("actor")?,
-                        action: row.text("action")?,
-                        object: row.text("object")?,
-                        detail: row.maybe_text("detail")?,
-                    })
-                })
-                .collect::<Result<_>>()?;
-            let total = session.number(Statement::new("SELECT COUNT(*) AS n FROM audit_log")).await?;
-            Ok(Page { items, total })
+            let mut query = Statement::new("SELECT * FROM audit_log");
+            conditions(&mut query, filter)?;
+            query.push(" ORDER BY logged_at DESC, id LIMIT ").push_bind(i64::from(filter.limit));
+            query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
+            let items = session.all(query).await?.iter().map(read).collect::<Result<_>>()?;
+            let mut count = Statement::new("SELECT COUNT(*) AS n FROM audit_log");
+            conditions(&mut count, filter)?;
+            Ok(Page { items, total: session.number(count).await? })
         })
     }
 
@@ -147,13 +188,52 @@ pub(crate) async fn append(session: &mut Session, entry: &AuditEntry) -> Result<
     let row = vec![
         ("id", text(Uuid::new_v4().to_string())),
         ("logged_at", time("logged_at", entry.at)?),
-        ("actor", text(entry.actor.as_str())),
-        ("action", text(entry.action.as_str())),
-        ("object", text(entry.object.as_str())),
+        ("actor", text(clipped(&entry.actor, 255))),
+        ("action", text(clipped(&entry.action, 64))),
+        ("object", text(clipped(&entry.object, 255))),
         ("detail", maybe_text(entry.detail.as_ref())),
+        ("origin", maybe_text(entry.origin.as_deref().map(|text| clipped(text, 64)).as_ref())),
+        ("outcome", maybe_text(entry.outcome.as_deref().map(|text| clipped(text, 64)).as_ref())),
+        ("request_id", maybe_text(entry.request_id.as_deref().map(|text| clipped(text, 64)).as_ref())),
     ];
     for statement in inserts("audit_log", vec![row]) {
         session.execute(statement).await?;
     }
     Ok(())
+}
+
+/// What fits into the column: an entry is never refused because somebody has sent something long.
+fn clipped(text: &str, characters: usize) -> &str {
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
+}
+
+fn conditions(query: &mut Statement, filter: &AuditFilter) -> Result<()> {
+    let mut joint = " WHERE ";
+    for (column, value) in [("actor", &filter.actor), ("action", &filter.action), ("object", &filter.object)]
+    {
+        if let Some(value) = value {
+            query.push(joint).push(column).push(" = ").push_bind(value.as_str());
+            joint = " AND ";
+        }
+    }
+    for (comparison, value) in [("logged_at >= ", filter.since), ("logged_at <= ", filter.until)] {
+        if let Some(value) = value {
+            query.push(joint).push(comparison).push_bind(stamp("logged_at", value)?);
+            joint = " AND ";
+        }
+    }
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<AuditEntry> {
+    Ok(AuditEntry {
+        at: row.parse("logged_at")?,
+        actor: row.text("actor")?,
+        action: row.text("action")?,
+        object: row.text("object")?,
+        detail: row.maybe_text("detail")?,
+        origin: row.maybe_text("origin")?,
+        outcome: row.maybe_text("outcome")?,
+        request_id: row.maybe_text("request_id")?,
+    })
 }

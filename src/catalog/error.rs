@@ -148,6 +148,12 @@ pub enum Error {
         /// How many.
         backups: u64,
     },
+    /// Nobody else is an administrator.
+    #[error("{name} is the last administrator")]
+    LastAdmin {
+        /// Who.
+        name: String,
+    },
     /// A value that the tables can't hold exactly.
     #[error("{field}: {reason}")]
     Value {

@@ -72,6 +72,8 @@ pub struct JobFilter {
     pub status: Option<Status>,
     /// About this point.
     pub backup_id: Option<BackupId>,
+    /// For one of these VMs.
+    pub vm_names: Option<Vec<VmName>>,
     /// At most so many.
     pub limit: u32,
     /// After so many.
@@ -80,7 +82,7 @@ pub struct JobFilter {
 
 impl Default for JobFilter {
     fn default() -> Self {
-        JobFilter { job_type: None, status: None, backup_id: None, limit: 100, offset: 0 }
+        JobFilter { job_type: None, status: None, backup_id: None, vm_names: None, limit: 100, offset: 0 }
     }
 }
 
@@ -256,6 +258,9 @@ fn conditions(query: &mut Statement, filter: &JobFilter) {
             query.push(joint).push(column).push(" = ").push_bind(value);
             joint = " AND ";
         }
+    }
+    if let Some(names) = &filter.vm_names {
+        query.push(joint).push("vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
     }
 }
 

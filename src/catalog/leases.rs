@@ -286,11 +286,8 @@ async fn unchanged(session: &mut Session, seen: &LeaseHolder) -> Result<bool> {
 
 async fn log(session: &mut Session, action: &str, seen: &LeaseHolder, reason: &str) -> Result<()> {
     let entry = AuditEntry {
-        at: Timestamp::now(),
-        actor: "hub".to_owned(),
-        action: action.to_owned(),
-        object: seen.lease.resource.to_string(),
         detail: Some(format!("{seen}: {reason}")),
+        ..AuditEntry::by_hub(action, seen.lease.resource.to_string())
     };
     append(session, &entry).await
 }

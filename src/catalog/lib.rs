@@ -7,7 +7,7 @@
 //! come out exactly, field by field, because `repo scan` and `verify` compare them with their sidecars.
 //!
 //! Files first, catalog second: all of it can be built again from the repositories, except what only lives
-//! here: which VMs and repositories are registered, jobs that are not backups, and the logs.
+//! here: which VMs and repositories are registered, who may log in, jobs that are not backups, and the logs.
 //!
 //! Not here: whether a backup may be deleted (`model::ChainGraph`), what is done with the files
 //! (`repository`), when a dead process's leases are broken (`hub`). The tables are described in
@@ -29,9 +29,11 @@ mod resource;
 mod restore_mounts;
 mod schema;
 mod statement;
+mod tokens;
+mod users;
 mod vms;
 
-pub use audit::{AuditEntry, LogEntry, LogLevel};
+pub use audit::{AuditEntry, AuditFilter, LogEntry, LogLevel};
 pub use backups::{
     BackupFilter, BackupState, DiskProgress, Existing, Heard, Imported, Marked, Progress, TagFilter,
 };
@@ -45,6 +47,8 @@ pub use owner::{HEARTBEAT_LIMIT, Owner, OwnerState, owner_state};
 pub use repositories::Usage;
 pub use resource::{Resource, ResourceError};
 pub use restore_mounts::{MountBeat, RestoreMount, StopWish};
+pub use tokens::{Token, TokenFilter, TokenKind};
+pub use users::{User, UserChange};
 
 use std::path::Path;
 use std::sync::Arc;

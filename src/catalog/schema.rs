@@ -32,12 +32,13 @@ use sqlx::{Row, SqlSafeStr, SqliteConnection};
 use std::sync::Arc;
 
 /// The newest version that this program knows.
-pub(crate) const KNOWN: i64 = 2;
+pub(crate) const KNOWN: i64 = 3;
 
 /// Number, name, text.
 const TEXTS: [(i64, &str, &str); KNOWN as usize] = [
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "restore mounts", include_str!("migrations/0002_restore_mounts.sql")),
+    (3, "users", include_str!("migrations/0003_users.sql")),
 ];
 
 pub(crate) fn migrations() -> Vec<Migration> {

@@ -74,22 +74,29 @@ impl Catalog {
         })
     }
 
-    /// All VMs, by name.
+    /// All VMs, or those of these names, by name.
     ///
     /// # Errors
     /// Only the catalog's own.
-    pub async fn vms(&self, limit: u32, offset: u64) -> Result<Page<Vm>> {
+    pub async fn vms(&self, limit: u32, offset: u64, names: Option<&[VmName]>) -> Result<Page<Vm>> {
+        let among = |query: &mut Statement| {
+            if let Some(names) = names {
+                query.push(" WHERE vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
+            }
+        };
         transaction!(self.engine.read(), |session| {
-            let query =
-                Statement::new("SELECT * FROM vm_contexts ORDER BY vm_name, context_id LIMIT ? OFFSET ?")
-                    .bind(i64::from(limit))
-                    .bind(crate::fields::number("offset", offset)?);
+            let mut query = Statement::new("SELECT * FROM vm_contexts");
+            among(&mut query);
+            query.push(" ORDER BY vm_name, context_id LIMIT ").push_bind(i64::from(limit));
+            query.push(" OFFSET ").push_bind(crate::fields::number("offset", offset)?);
             let rows = session.all(query).await?;
             let mut items = Vec::with_capacity(rows.len());
             for row in &rows {
                 items.push(read_vm(session, row).await?);
             }
-            let total = session.number(Statement::new("SELECT COUNT(*) AS n FROM vm_contexts")).await?;
+            let mut count = Statement::new("SELECT COUNT(*) AS n FROM vm_contexts");
+            among(&mut count);
+            let total = session.number(count).await?;
             Ok(Page { items, total })
         })
     }

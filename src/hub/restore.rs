@@ -89,7 +89,7 @@ impl Hub {
         let mut sources = Vec::new();
         let mut offset = 0;
         loop {
-            let page = self.catalog().vms(api::MAX_LIMIT, offset).await?;
+            let page = self.catalog().vms(api::MAX_LIMIT, offset, None).await?;
             let seen = page.items.len() as u64;
             sources.extend(page.items.into_iter().flat_map(|vm| {
                 vm.disks.into_iter().map(move |disk| (vm.name.clone(), disk.source)).collect::<Vec<_>>()

@@ -58,6 +58,20 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     Ok(())
 }
 
+/// A user is one word in logs and on command lines, and two users never differ by the case of a letter only.
+fn check_user_name(what: &'static str, text: &str, max: usize) -> Result<(), IdError> {
+    if text.is_empty() || text.len() > max {
+        return Err(IdError::new(what, text, format!("has from 1 to {max} characters")));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || !text.chars().all(plain) {
+        let rule =
+            "has small letters, digits, dots, dashes and underscores, and begins with a letter or digit";
+        return Err(IdError::new(what, text, format!("is not allowed: it {rule}")));
+    }
+    Ok(())
+}
+
 /// Words of an address ([`Address`](crate::Address)): a VM of that name could not be told from them.
 const RESERVED: [&str; 1] = ["latest"];
 
@@ -131,6 +145,11 @@ text_id!(
     JobId, "job id", 200, check
 );
 
+text_id!(
+    /// The name of somebody who logs in to a hub.
+    UserName, "user name", 64, check_user_name
+);
+
 impl From<BackupId> for JobId {
     fn from(id: BackupId) -> JobId {
         JobId(id.0)
@@ -197,6 +216,17 @@ mod tests {
             let error = VmName::new(name).unwrap_err().to_string();
             assert!(error.starts_with("VM name"), "{error}");
             assert!(error.len() < 200, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_a_word_that_no_other_looks_like() {
+        for name in ["admin", "j.doe", "cron-2", "0_a"] {
+            assert_eq!(UserName::new(name).unwrap().as_str(), name);
+        }
+        for name in ["", "Admin", "a b", "-a", ".a", "a@b", "ädmin", "a/b", "a\n", &"x".repeat(65)] {
+            let error = UserName::new(name).unwrap_err().to_string();
+            assert!(error.starts_with("user name"), "{error}");
         }
     }
 

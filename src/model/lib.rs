@@ -19,13 +19,14 @@ mod word;
 pub use address::{Address, AddressError, Pick};
 pub use backup::{BACKUP_SCHEMA_VERSION, Backup, BackupDisk, Verification};
 pub use chain::{ChainError, ChainGraph, ConsolidationPlan, MergePlan};
-pub use ids::{BackupId, ContextId, DiskIndex, IdError, JobId, MAX_VM_NAME, RepositoryId, VmName};
+pub use ids::{BackupId, ContextId, DiskIndex, IdError, JobId, MAX_VM_NAME, RepositoryId, UserName, VmName};
 pub use name::{PointName, Stamp, export_name};
 pub use places::{Repository, RepositoryType, Space};
 pub use size::{ByteSize, ByteSizeError};
 pub use source::{ImageFormat, SourceUri, SourceUriError};
 pub use state::{
-    BackupType, Compression, JobType, MountKind, OnTrackingLoss, Phase, RequestedType, Status, UnknownWord,
+    BackupType, Compression, JobType, MountKind, OnTrackingLoss, Phase, RequestedType, Role, Status,
+    UnknownWord,
 };
 pub use vm::{Vm, VmDisk};
 pub use word::shell_word;

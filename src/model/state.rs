@@ -154,6 +154,20 @@ vocabulary!(
     }
 );
 
+vocabulary!(
+    /// What somebody may do at a hub; each role includes the ones before it.
+    Role, "role", {
+        /// May look.
+        Viewer = "viewer",
+        /// May restore too.
+        Restorer = "restorer",
+        /// May back up, delete and change VMs too.
+        Operator = "operator",
+        /// May do everything.
+        Admin = "admin",
+    }
+);
+
 impl Status {
     /// True for the states that nothing follows.
     pub fn is_final(self) -> bool {

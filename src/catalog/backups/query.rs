@@ -17,6 +17,8 @@ pub(super) const UNFINISHED: &str =
 pub struct BackupFilter {
     /// Of the VM of that name.
     pub vm_name: Option<VmName>,
+    /// Of one of these VMs.
+    pub vm_names: Option<Vec<VmName>>,
     /// Of the VM of that context id.
     pub vm_context_id: Option<ContextId>,
     /// In that repository (its id).
@@ -63,6 +65,7 @@ impl Default for BackupFilter {
     fn default() -> Self {
         BackupFilter {
             vm_name: None,
+            vm_names: None,
             vm_context_id: None,
             repository_id: None,
             backup_type: None,
@@ -282,6 +285,10 @@ fn conditions(query: &mut Statement, filter: &BackupFilter) -> Result<()> {
         } else {
             query.push("CASE ").push(column).push(" WHEN ").push_bind(value).push(" THEN 1 ELSE 0 END = 1");
         }
+        joint = " AND ";
+    }
+    if let Some(names) = &filter.vm_names {
+        query.push(joint).push("b.vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
         joint = " AND ";
     }
     for (bound, at) in [("b.created_at >= ", filter.since), ("b.created_at <= ", filter.until)] {

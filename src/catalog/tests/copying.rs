@@ -1,10 +1,13 @@
 //! Copying a catalog into another one, from either database to either.
 
-use crate::samples::{Fixture, context, pending, point, point_on, repository, request, second, vm};
-use catalog::{
-    Acquired, AuditEntry, Catalog, Error, JobRecord, LeaseMode, Location, LogEntry, LogLevel, Owner, Resource,
+use crate::samples::{
+    Fixture, context, pending, point, point_on, repository, request, second, token, user, vm,
 };
-use model::{JobId, JobType, Phase, Status};
+use catalog::{
+    Acquired, AuditEntry, Catalog, Error, JobRecord, LeaseMode, Location, LogEntry, LogLevel, Owner,
+    Resource, TokenKind,
+};
+use model::{JobId, JobType, Phase, Role, Status};
 use tempfile::TempDir;
 
 /// Something in every table that is copied, but for leases.
@@ -50,14 +53,10 @@ async fn fill(catalog: &Catalog) {
     catalog.insert_job(&job).await.unwrap();
     let line = LogEntry { at: second(3), level: LogLevel::Warning, message: "slow".into() };
     catalog.log_job("verify-1", &line).await.unwrap();
-    let entry = AuditEntry {
-        at: second(2),
-        actor: "hub".into(),
-        action: "test".into(),
-        object: "x".into(),
-        detail: None,
-    };
+    let entry = AuditEntry { at: second(2), ..AuditEntry::by_hub("test", "x") };
     catalog.audit(&entry).await.unwrap();
+    catalog.insert_user(&user("admin", Role::Admin), true).await.unwrap();
+    catalog.insert_token(&token("one", TokenKind::Api, Some("admin"))).await.unwrap();
 }
 
 /// A new catalog without a row, in a file.
@@ -90,6 +89,8 @@ async fn every_row_of_every_table_arrives_on_a_server_and_comes_back_the_same() 
         "backup_chains",
         "job_log",
         "audit_log",
+        "users",
+        "api_tokens",
     ] {
         assert!(rows(table) > 0, "{table}");
     }

@@ -1,11 +1,11 @@
 //! Catalogs in temporary folders, and records to put in.
 
-use catalog::{Catalog, LeaseMode, LeaseRequest, Location, Owner, Resource};
+use catalog::{Catalog, LeaseMode, LeaseRequest, Location, Owner, Resource, Token, TokenKind, User};
 use jiff::{SignedDuration, Timestamp};
 use model::{
     Backup, BackupDisk, BackupId, BackupType, Compression, ContextId, DiskIndex, OnTrackingLoss, Phase,
-    PointName, Repository, RepositoryId, RepositoryType, RequestedType, SourceUri, Stamp, Status, Vm, VmDisk,
-    VmName,
+    PointName, Repository, RepositoryId, RepositoryType, RequestedType, Role, SourceUri, Stamp, Status,
+    UserName, Vm, VmDisk, VmName,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,40 @@ pub fn context(vm: &str) -> ContextId {
 
 pub fn backup_id(text: &str) -> BackupId {
     BackupId::new(text).unwrap()
+}
+
+pub fn user_name(name: &str) -> UserName {
+    UserName::new(name).unwrap()
+}
+
+pub fn user(name: &str, role: Role) -> User {
+    User {
+        name: user_name(name),
+        role,
+        password_hash: format!("$argon2id$of-{name}"),
+        disabled: false,
+        created_at: second(0),
+        updated_at: second(0),
+        last_login_at: None,
+    }
+}
+
+/// A token that is valid for an hour, of a user or of none.
+pub fn token(id: &str, kind: TokenKind, user: Option<&str>) -> Token {
+    Token {
+        id: id.to_owned(),
+        hash: format!("hash of {id}"),
+        kind,
+        label: id.to_owned(),
+        role: Role::Operator,
+        vms: None,
+        user: user.map(user_name),
+        created_by: user.unwrap_or("uid 0").to_owned(),
+        created_at: second(0),
+        expires_at: second(3600),
+        last_used_at: None,
+        revoked_at: None,
+    }
 }
 
 pub fn repository(id: &str) -> Repository {

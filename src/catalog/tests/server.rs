@@ -3,7 +3,8 @@
 use crate::children::Process;
 use crate::samples::{backup_id, context, pending, point, repository, request, second};
 use catalog::{
-    Acquired, BackupFilter, Catalog, Error, LeaseMode, Location, Owner, Progress, Resource, Server,
+    Acquired, AuditFilter, BackupFilter, Catalog, Error, LeaseMode, Location, Owner, Progress, Resource,
+    Server,
 };
 use model::Phase;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ async fn tables_whose_making_was_interrupted_anywhere_are_completed() {
     catalog.insert_repository(&repository("default")).await.unwrap();
     catalog.close().await;
     // As a hub leaves it that dies after some of the statements: the history says nothing of them.
-    for gone in ["job_log", "audit_log", "leases", "jobs"] {
+    for gone in ["users", "api_tokens", "job_log", "audit_log", "leases", "jobs"] {
         mariadb::shared_sql(&format!(
             "USE {database}; DELETE FROM _sqlx_migrations; DROP TABLE {gone}; DROP INDEX idx_status ON backup_jobs"
         ));
@@ -55,7 +56,10 @@ async fn tables_whose_making_was_interrupted_anywhere_are_completed() {
         catalog.insert_backup(&point("pg", 0), None).await.unwrap();
         assert_eq!(catalog.delete_backups(&[point("pg", 0).id]).await.unwrap(), 1);
         assert!(catalog.leases().await.unwrap().is_empty());
-        assert_eq!(catalog.audit_log(1, 0).await.unwrap().total, 0);
+        assert_eq!(
+            catalog.audit_log(&AuditFilter { limit: 1, ..AuditFilter::default() }).await.unwrap().total,
+            0
+        );
         assert!(catalog.check().await.unwrap().is_empty());
         catalog.close().await;
     }

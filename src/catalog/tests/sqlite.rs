@@ -18,6 +18,8 @@ mod restore_mounts;
 mod round_trip;
 #[path = "both/speed.rs"]
 mod speed;
+#[path = "both/users.rs"]
+mod users;
 
 use crate::samples::Fixture;
 

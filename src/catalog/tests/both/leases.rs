@@ -2,7 +2,9 @@
 
 use crate::children::Process;
 use crate::samples::{context, pending, point, point_on, request};
-use catalog::{Acquired, Catalog, Error, Lease, LeaseHolder, LeaseMode, Marked, Owner, OwnerState, Resource};
+use catalog::{
+    Acquired, AuditFilter, Catalog, Error, Lease, LeaseHolder, LeaseMode, Marked, Owner, OwnerState, Resource,
+};
 use jiff::Timestamp;
 use model::{Backup, RepositoryId};
 
@@ -155,7 +157,7 @@ async fn the_lease_of_a_killed_process_is_told_dead_and_of_two_finders_one_break
     assert!(catalog.break_lease(&seen, "its process was killed").await.unwrap());
     assert!(!catalog.break_lease(&seen, "its process was killed").await.unwrap());
     assert!(catalog.leases().await.unwrap().is_empty());
-    let log = catalog.audit_log(10, 0).await.unwrap();
+    let log = catalog.audit_log(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
     assert_eq!(log.total, 1);
     assert_eq!(
         (log.items[0].action.as_str(), log.items[0].object.as_str()),

@@ -31,6 +31,7 @@ fn matches(backup: &Backup, filter: &BackupFilter) -> bool {
         None => backup.tags.contains_key(&tag.key),
     };
     filter.vm_name.as_ref().is_none_or(|vm| *vm == backup.vm_name)
+        && filter.vm_names.as_ref().is_none_or(|vms| vms.contains(&backup.vm_name))
         && filter.vm_context_id.as_ref().is_none_or(|vm| *vm == backup.vm_context_id)
         && filter.repository_id.as_ref().is_none_or(|id| *id == backup.repository_id)
         && filter.backup_type.is_none_or(|kind| kind == backup.backup_type)
@@ -43,7 +44,7 @@ fn matches(backup: &Backup, filter: &BackupFilter) -> bool {
 /// Every combination of the conditions, on or off.
 fn filters() -> Vec<BackupFilter> {
     let tag = |value: Option<&str>| TagFilter { key: "env".into(), value: value.map(str::to_owned) };
-    (0u32..256)
+    (0u32..512)
         .map(|bits| {
             let on = |bit: u32| bits & (1 << bit) != 0;
             BackupFilter {
@@ -54,6 +55,7 @@ fn filters() -> Vec<BackupFilter> {
                 status: on(4).then_some(Status::Completed),
                 since: on(5).then(|| second(60)),
                 until: on(6).then(|| second(240)),
+                vm_names: on(8).then(|| vec![vm_name("db"), vm_name("nothing")]),
                 tag: on(7).then(|| tag((bits % 3 == 0).then_some("prod"))),
                 ..BackupFilter::default()
             }

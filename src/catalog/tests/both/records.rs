@@ -1,7 +1,7 @@
 //! VMs, repositories and logs: names, defaults and what may be removed.
 
 use crate::samples::{context, pending, point, repository, second, vm, vm_name};
-use catalog::{AuditEntry, Error, LogEntry, LogLevel};
+use catalog::{AuditEntry, AuditFilter, Error, LogEntry, LogLevel};
 use model::{RepositoryId, Space, Status};
 
 #[tokio::test]
@@ -11,9 +11,11 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     for name in ["c", "a", "b"] {
         catalog.insert_vm(&vm(name)).await.unwrap();
     }
-    let page = catalog.vms(2, 0).await.unwrap();
+    let page = catalog.vms(2, 0, None).await.unwrap();
     assert_eq!((page.items, page.total), (vec![vm("a"), vm("b")], 3));
-    assert_eq!(catalog.vms(2, 2).await.unwrap().items, [vm("c")]);
+    assert_eq!(catalog.vms(2, 2, None).await.unwrap().items, [vm("c")]);
+    let some = catalog.vms(1, 1, Some(&[vm_name("c"), vm_name("a"), vm_name("x")])).await.unwrap();
+    assert_eq!((some.items, some.total), (vec![vm("c")], 2));
     assert_eq!(catalog.vm_by_name(&vm_name("A")).await.unwrap(), None, "names are told apart by case");
 
     let mut same_name = vm("a");
@@ -38,7 +40,7 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     assert!(catalog.backup(&point("a", 0).id).await.unwrap().is_some());
     catalog.remove_vm(&context("b"), false).await.unwrap();
     assert!(matches!(catalog.remove_vm(&context("b"), false).await.unwrap_err(), Error::NotFound { .. }));
-    assert_eq!(catalog.vms(10, 0).await.unwrap().total, 1);
+    assert_eq!(catalog.vms(10, 0, None).await.unwrap().total, 1);
 }
 
 #[tokio::test]
@@ -123,15 +125,37 @@ async fn logs_are_read_as_they_were_written() {
     for n in 0..3 {
         let entry = AuditEntry {
             at: second(n),
-            actor: "root".into(),
-            action: "backup_delete".into(),
-            object: format!("backup-{n}"),
+            actor: if n == 0 { "root" } else { "admin" }.into(),
             detail: (n == 1).then(|| "two points".into()),
+            origin: Some("192.0.2.7".into()),
+            outcome: Some("ok".into()),
+            request_id: (n == 1).then(|| "id-1".into()),
+            ..AuditEntry::by_hub("backup_delete", format!("backup-{n}"))
         };
-        catalog.audit(&entry).await.unwrap();
+        if n == 1 { catalog.audit_light(&entry).await } else { catalog.audit(&entry).await }.unwrap();
     }
-    let log = catalog.audit_log(2, 0).await.unwrap();
+    let all = AuditFilter { limit: 2, ..AuditFilter::default() };
+    let log = catalog.audit_log(&all).await.unwrap();
     assert_eq!(log.total, 3);
     assert_eq!(log.items.iter().map(|e| e.object.as_str()).collect::<Vec<_>>(), ["backup-2", "backup-1"]);
-    assert_eq!(log.items[1].detail.as_deref(), Some("two points"));
+    let shown = &log.items[1];
+    assert_eq!(
+        [&shown.detail, &shown.origin, &shown.outcome, &shown.request_id].map(|text| text.as_deref()),
+        [Some("two points"), Some("192.0.2.7"), Some("ok"), Some("id-1")]
+    );
+    for (filter, expected) in [
+        (AuditFilter { offset: 2, ..all.clone() }, &["backup-0"][..]),
+        (AuditFilter { actor: Some("root".into()), ..all.clone() }, &["backup-0"]),
+        (AuditFilter { object: Some("backup-1".into()), ..all.clone() }, &["backup-1"]),
+        (AuditFilter { action: Some("other".into()), ..all.clone() }, &[]),
+        (AuditFilter { since: Some(second(1)), until: Some(second(1)), ..all.clone() }, &["backup-1"]),
+    ] {
+        let found = catalog.audit_log(&filter).await.unwrap();
+        let objects: Vec<_> = found.items.iter().map(|entry| entry.object.as_str()).collect();
+        assert_eq!(objects, expected, "{filter:?}");
+    }
+    let long = AuditEntry { request_id: Some("x".repeat(300)), ..AuditEntry::by_hub("a", "ü".repeat(300)) };
+    catalog.audit(&long).await.unwrap();
+    let kept = catalog.audit_log(&all).await.unwrap().items.remove(0);
+    assert_eq!((kept.object.chars().count(), kept.request_id.unwrap().len()), (255, 64));
 }
