@@ -2,40 +2,79 @@
 //!
 //! A transport puts two things into a request's extensions: the [`Peer`], always, and a [`Caller`] where the
 //! connection alone is a credential: in-process, or a Unix socket whose peer is the hub's own user or root.
-//! The router refuses requests that have no caller, however they came. Extensions are not part of the wire, so
-//! nobody can send one. How a token becomes a caller is not here.
+//! The router makes callers of tokens, and refuses requests that have none, however they came. Extensions are not
+//! part of the wire, so nobody can send one. How a token becomes a caller is not here (`hub`).
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use model::{Role, UserName, VmName};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// What a caller may do; each role includes the ones before it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// May look.
-    Viewer,
-    /// May restore too.
-    Restorer,
-    /// May back up, delete and change VMs too.
-    Operator,
-    /// May do everything.
-    Admin,
-}
-
-/// The peer of one request.
+/// Who makes a request, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
+    /// Who it is.
+    pub who: Who,
     /// What it may do.
     pub role: Role,
+    /// The only VMs that exist for it; all where `None`.
+    pub vms: Option<Arc<BTreeSet<VmName>>>,
+    /// Until when its token is valid, where it has one.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Somebody that makes requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// A user of the hub's machine, known by the connection.
+    Local {
+        /// Their number.
+        uid: u32,
+    },
+    /// A user who has logged in.
+    User {
+        /// Their name.
+        name: UserName,
+        /// The id of the login's token.
+        token_id: String,
+    },
+    /// A program with an API token.
+    Token {
+        /// What the token is called.
+        label: String,
+        /// Its id.
+        token_id: String,
+        /// The user who has made it.
+        user: Option<UserName>,
+    },
 }
 
 impl Caller {
+    /// A user of the hub's machine, who may do everything.
+    pub fn local(uid: u32) -> Self {
+        Caller { who: Who::Local { uid }, role: Role::Admin, vms: None, expires_at: None }
+    }
+
     /// The program that the hub is embedded in.
     pub fn embedded() -> Self {
-        Caller { role: Role::Admin }
+        Caller::local(rustix::process::geteuid().as_raw())
+    }
+
+    /// Whether that VM exists for the caller.
+    pub fn sees(&self, vm: &VmName) -> bool {
+        self.vms.as_ref().is_none_or(|vms| vms.contains(vm))
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Local { uid } => write!(f, "uid {uid}"),
+            Who::User { name, .. } => name.fmt(f),
+            Who::Token { label, .. } => write!(f, "token {label}"),
+        }
     }
 }
 
@@ -62,7 +101,7 @@ impl Peer {
     pub fn caller(self, own: u32) -> Option<Caller> {
         match self {
             Peer::Process => Some(Caller::embedded()),
-            Peer::Socket { uid } if uid == own || uid == 0 => Some(Caller { role: Role::Admin }),
+            Peer::Socket { uid } if uid == own || uid == 0 => Some(Caller::local(uid)),
             Peer::Socket { .. } | Peer::Network { .. } => None,
         }
     }
@@ -94,5 +133,14 @@ mod tests {
         ] {
             assert_eq!(peer.caller(990).is_some(), known, "{peer}");
         }
+    }
+
+    #[test]
+    fn a_caller_with_a_filter_sees_those_vms_and_no_other() {
+        let name = |text: &str| VmName::new(text).unwrap();
+        let all = Caller::local(0);
+        let some = Caller { vms: Some(Arc::new([name("web")].into())), ..all.clone() };
+        assert!(all.sees(&name("web")) && all.sees(&name("db")));
+        assert!(some.sees(&name("web")) && !some.sees(&name("Web")) && !some.sees(&name("web2")));
     }
 }

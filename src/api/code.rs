@@ -55,6 +55,10 @@ codes! {
     JobNotFound = "job_not_found", 404, 4;
     /// The VM or backup has no disk of that index.
     DiskNotFound = "disk_not_found", 404, 4;
+    /// No user of that name.
+    UserNotFound = "user_not_found", 404, 4;
+    /// No token of that id.
+    TokenNotFound = "token_not_found", 404, 4;
     /// No restore session of that id.
     MountNotFound = "mount_not_found", 404, 4;
     /// No such file in the restore point.

@@ -38,7 +38,11 @@ pub use archive::{
     ARCHIVE_HEADER, ArchiveFormat, ArchiveProgress, ArchiveStatus, ContentsRequest, DirectoryQuery,
     FileCount, MAX_CONTENTS, MakeArchive, Selection,
 };
-pub use auth::{LoggedIn, Login, WhoAmI};
+pub use auth::{
+    AuditEntry, AuditList, AuditQuery, ChangePassword, CreateToken, CreateUser, LoggedIn, Login, PatchUser,
+    Token, TokenCreated, TokenKind, TokenList, TokenQuery, TokenRevoked, TokenState, User, UserAnswer,
+    UserDeleted, UserList, WhoAmI,
+};
 pub use backup::{
     Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
 };
@@ -47,7 +51,7 @@ pub use browse::{
     Mount, MountBackup, MountList, MountMode, PathQuery, Resources, UnmountQuery, Unmounted, VolumeView,
     XattrView, from_base64, to_base64,
 };
-pub use caller::{Caller, Peer, Role};
+pub use caller::{Caller, Peer, Who};
 pub use chain::{Chain, ChainPoint};
 pub use client::{
     ArchiveDownload, Client, ClientError, Contents, Counting, DEFAULT_PORT, Download, EventStream,
@@ -85,6 +89,8 @@ pub use subset::{Subset, SubsetError};
 pub use telemetry::{DiskTelemetry, Event, Telemetry};
 pub use verify::{DamageKind, VerifyFinding, VerifyReport};
 pub use vm::{CreateVm, CreateVmDisk, Vm, VmAnswer, VmDeleted, VmDisk, VmList};
+
+pub use model::Role;
 
 /// Where every route of this version begins.
 pub const BASE_PATH: &str = "/api/v1";

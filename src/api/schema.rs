@@ -49,6 +49,8 @@ words! {
     Compression = model::Compression::ALL;
     /// What to do when changes can't be told, or the parent can't be built upon.
     OnTrackingLoss = model::OnTrackingLoss::ALL;
+    /// What somebody may do; each role includes the ones before it: `viewer`, `restorer`, `operator`, `admin`.
+    Role = model::Role::ALL;
     /// The format of an image file.
     ImageFormat = [
         model::ImageFormat::Raw,

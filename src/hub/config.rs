@@ -1,5 +1,6 @@
 //! What an embedded hub is told when it is opened.
 
+use crate::LoginRules;
 use catalog::Location;
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub struct HubConfig {
     pub state_dir: PathBuf,
     /// Where the catalog is; in the folder where nothing is said. Several hubs may share one on a server.
     pub catalog: Option<Location>,
+    /// How logins are dealt with.
+    pub logins: LoginRules,
     /// Who hears what the hub does by itself; besides that it is logged.
     pub notice: Option<Notice>,
 }
@@ -23,7 +26,7 @@ pub struct HubConfig {
 impl HubConfig {
     /// A hub on that state folder, which tells nobody anything.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        HubConfig { state_dir: state_dir.into(), catalog: None, notice: None }
+        HubConfig { state_dir: state_dir.into(), catalog: None, logins: LoginRules::default(), notice: None }
     }
 
     /// Where the catalog is.

@@ -6,7 +6,7 @@
 //! message on its record. Exit codes and HTTP states are not here: they follow from the code.
 
 use api::ErrorCode;
-use model::{BackupId, ByteSize, DiskIndex, RequestedType, Status, VmName, shell_word};
+use model::{BackupId, ByteSize, DiskIndex, RequestedType, Status, UserName, VmName, shell_word};
 use serde_json::{Value, json};
 use std::io;
 
@@ -30,6 +30,10 @@ pub enum Missing {
     Mount,
     /// An archive of a restore session.
     Archive,
+    /// Somebody who may log in.
+    User,
+    /// A token.
+    Token,
 }
 
 /// The process that has what was wanted.
@@ -87,7 +91,7 @@ pub enum Error {
     #[error("there is no {} {id}", match .what {
         Missing::Backup => "backup", Missing::Vm => "VM", Missing::Repository => "repository",
         Missing::Job => "job", Missing::Disk => "disk", Missing::Mount => "restore session",
-        Missing::Archive => "archive",
+        Missing::Archive => "archive", Missing::User => "user", Missing::Token => "token",
     })]
     NotFound {
         /// Kind of thing.
@@ -270,6 +274,20 @@ pub enum Error {
     /// The process that ran the job is gone.
     #[error("the process that ran it was killed or its machine went down ({0})")]
     Killed(String),
+    /// Nobody of that name and password may log in.
+    #[error("the user name or the password is wrong")]
+    WrongPassword {
+        /// Whose password it was not, where there is such a user. Not for the caller.
+        user: Option<UserName>,
+    },
+    /// Too many have failed to log in.
+    #[error("too many logins have failed: wait {wait} s")]
+    TooManyLogins {
+        /// Seconds until the next attempt is heard.
+        wait: u64,
+        /// Whether the user is locked.
+        locked: bool,
+    },
     /// The catalog can't be used.
     #[error("the catalog can't be used: {reason}")]
     Catalog {
@@ -314,6 +332,8 @@ impl Error {
                 Missing::Disk => ErrorCode::DiskNotFound,
                 Missing::Mount => ErrorCode::MountNotFound,
                 Missing::Archive => ErrorCode::NotFound,
+                Missing::User => ErrorCode::UserNotFound,
+                Missing::Token => ErrorCode::TokenNotFound,
             },
             Error::ChainNotFound { .. } => ErrorCode::ChainNotFound,
             Error::Ambiguous { .. } => ErrorCode::Ambiguous,
@@ -334,6 +354,9 @@ impl Error {
             Error::NoSpace { .. } => ErrorCode::NoSpace,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::TimedOut(_) => ErrorCode::TimedOut,
+            Error::WrongPassword { .. } => ErrorCode::Unauthorized,
+            Error::TooManyLogins { locked: true, .. } => ErrorCode::Locked,
+            Error::TooManyLogins { locked: false, .. } => ErrorCode::TooManyRequests,
             Error::Catalog { fault, .. } => match fault {
                 CatalogFault::Busy => ErrorCode::CatalogLocked,
                 CatalogFault::Denied | CatalogFault::Refused => ErrorCode::PermissionDenied,
@@ -369,6 +392,8 @@ impl Error {
                 Missing::Repository => "`sendense-ctl repo list` shows what there is".into(),
                 Missing::Job => "the job may belong to another hub".into(),
                 Missing::Disk => "`sendense-ctl vm show` and `backup show` list the disks".into(),
+                Missing::User => "`sendense-ctl hub users list` shows who there is".into(),
+                Missing::Token => "`sendense-ctl hub tokens list` shows them".into(),
                 Missing::Archive => "a restore session remembers the last 32 archives that were made of it".into(),
                 Missing::Mount => {
                     "it may have been closed because nobody used it; `sendense-ctl restore mounts` lists the open ones"
@@ -418,6 +443,12 @@ impl Error {
             Error::NoSpace { .. } => {
                 "delete or merge old points, enlarge the file system, or use another repository".into()
             }
+            Error::WrongPassword { .. } => {
+                "who has forgotten it asks an administrator: `sendense-ctl hub users passwd NAME`".into()
+            }
+            Error::TooManyLogins { .. } => {
+                "root and the hub's own user get in on its machine without a password".into()
+            }
             Error::TimedOut(_) => "allow more time with --timeout".into(),
             Error::Killed(_) => "retry it: `sendense-ctl backup retry`".into(),
             Error::Catalog { fault, .. } => match fault {
@@ -459,6 +490,7 @@ impl Error {
                 "host": holder.host, "pid": holder.pid, "operation": holder.operation,
                 "job_id": holder.job_id, "since": holder.since,
             } }),
+            Error::TooManyLogins { wait, .. } => json!({ "retry_after_seconds": wait }),
             Error::Source { disk, .. } | Error::TrackingLost { disk, .. } => json!({ "disk_id": disk }),
             Error::Damaged { points, .. } => json!({ "points": points }),
             Error::NoSpace { needed, available, reserve, .. } => json!({
@@ -498,6 +530,8 @@ impl From<catalog::Error> for Error {
                     "VM" => Missing::Vm,
                     "repository" => Missing::Repository,
                     "job" => Missing::Job,
+                    "user" => Missing::User,
+                    "token" => Missing::Token,
                     _ => Missing::Backup,
                 };
                 Error::NotFound { what, id }
@@ -505,6 +539,11 @@ impl From<catalog::Error> for Error {
             Catalog::AlreadyExists { what, id } => {
                 Error::Exists { what: format!("{what} {id}"), hint: "choose another name".into() }
             }
+            Catalog::LastAdmin { .. } => Error::Conflict {
+                message: error.to_string(),
+                hint: "make somebody else an administrator first: `sendense-ctl hub users role NAME admin`"
+                    .into(),
+            },
             Catalog::InUse { what, id, backups } => {
                 Error::NotEmpty { what: format!("{what} {id}"), points: backups }
             }

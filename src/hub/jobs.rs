@@ -13,7 +13,7 @@ pub(crate) use registry::{Entry, Registry};
 pub(crate) use run::{Outcome, Running, Starting, Tally, view_of};
 pub(crate) use supervise::{Bounds, Report, supervise};
 
-use crate::{Error, Hub, Missing, Result};
+use crate::{Error, Hub, Missing, Only, Result};
 use api::{JobQuery, JobView};
 use catalog::{BackupFilter, CancelRequest, JobFilter};
 use model::{BackupId, JobId, JobType};
@@ -58,6 +58,14 @@ impl Hub {
     /// # Errors
     /// [`Error::Invalid`] for an offset beyond all reason; the catalog's own.
     pub async fn jobs(&self, query: &JobQuery) -> Result<(Vec<JobView>, u64)> {
+        self.jobs_among(query, None).await
+    }
+
+    /// [`jobs`](Hub::jobs) for a caller for whom only these VMs exist.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn jobs_among(&self, query: &JobQuery, only: Only<'_>) -> Result<(Vec<JobView>, u64)> {
         let limit = query.limit.unwrap_or(api::DEFAULT_LIMIT).min(api::MAX_LIMIT);
         let offset = query.offset.unwrap_or(0);
         // Both lists are needed from the beginning, because a page takes from both.
@@ -69,13 +77,20 @@ impl Hub {
             match &query.backup_id {
                 Some(id) => {
                     let one = self.catalog().backup(id).await?;
-                    let one = one.filter(|one| query.status.is_none_or(|status| status == one.status));
+                    let one = one.filter(|one| {
+                        query.status.is_none_or(|status| status == one.status)
+                            && only.is_none_or(|only| only.contains(&one.vm_name))
+                    });
                     total += u64::from(one.is_some());
                     found.extend(one.iter().map(JobView::from));
                 }
                 None => {
-                    let filter =
-                        BackupFilter { status: query.status, limit: depth, ..BackupFilter::default() };
+                    let filter = BackupFilter {
+                        status: query.status,
+                        vm_names: only.map(<[_]>::to_vec),
+                        limit: depth,
+                        ..BackupFilter::default()
+                    };
                     let page = self.catalog().backups(&filter).await?;
                     total += page.total;
                     found.extend(page.items.iter().map(JobView::from));
@@ -87,6 +102,7 @@ impl Hub {
                 job_type: query.job_type,
                 status: query.status,
                 backup_id: query.backup_id.clone(),
+                vm_names: only.map(<[_]>::to_vec),
                 limit: depth,
                 ..JobFilter::default()
             };

@@ -39,6 +39,7 @@
 //! File formats (`qcow2`), protocols (`nbd`), the copy itself (`block`), how files become points
 //! (`repository`), rows (`catalog`), the wire (`api`, `server`), anything a person sees.
 
+mod access;
 mod backup;
 mod blocking;
 mod browse;
@@ -81,6 +82,7 @@ mod verify;
 mod vms;
 mod watch;
 
+pub use access::{Deed, LoginRules, OK};
 pub use browse::{ArchiveOrder, OpenFile, Outlet, Page, PreparedArchive, PreparedContents, Session};
 pub use catalog::{Location as CatalogLocation, LocationError};
 pub use catalog_copy::{CopiedTable, copy_catalog};
@@ -96,6 +98,9 @@ use jobs::Registry;
 use leases::LeaseKeeper;
 use std::sync::Arc;
 
+/// The VMs that exist for a caller; all where `None`.
+pub type Only<'a> = Option<&'a [model::VmName]>;
+
 /// A handle on the engine. Clones are the same engine.
 #[derive(Clone)]
 pub struct Hub {
@@ -109,6 +114,7 @@ struct Inner {
     leases: LeaseKeeper,
     mounts: mounts::Registry,
     readers: readers::Readers,
+    access: access::Access,
     /// Opened to look in passing: nothing is written, leases neither.
     passing: bool,
 }
@@ -125,6 +131,7 @@ impl Hub {
         let catalog = Catalog::open_at(&config.catalog_location()).await?;
         let leases = LeaseKeeper::new(catalog.clone());
         let mounts = mounts::Registry::new(catalog.clone());
+        let access = access::Access::new(config.logins);
         let hub = Hub {
             inner: Arc::new(Inner {
                 config,
@@ -133,6 +140,7 @@ impl Hub {
                 leases,
                 mounts,
                 readers: readers::Readers::default(),
+                access,
                 passing: false,
             }),
         };
@@ -158,6 +166,7 @@ impl Hub {
         let catalog = Catalog::open_at(&location).await?;
         let leases = LeaseKeeper::new(catalog.clone());
         let mounts = mounts::Registry::new(catalog.clone());
+        let access = access::Access::new(config.logins);
         Ok(Hub {
             inner: Arc::new(Inner {
                 config,
@@ -166,6 +175,7 @@ impl Hub {
                 leases,
                 mounts,
                 readers: readers::Readers::default(),
+                access,
                 passing: true,
             }),
         })

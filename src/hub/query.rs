@@ -1,6 +1,6 @@
 //! Listing backups.
 
-use crate::{Error, Hub, Result};
+use crate::{Error, Hub, Only, Result};
 use api::BackupQuery;
 use catalog::{BackupFilter, TagFilter};
 use model::{Backup, ContextId, VmName};
@@ -11,6 +11,14 @@ impl Hub {
     /// # Errors
     /// [`Error::Invalid`] for a name that can't be one; [`Error::NotFound`] for a repository.
     pub async fn backups(&self, query: &BackupQuery) -> Result<(Vec<Backup>, u64)> {
+        self.backups_among(query, None).await
+    }
+
+    /// [`backups`](Hub::backups) for a caller for whom only these VMs exist.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn backups_among(&self, query: &BackupQuery, only: Only<'_>) -> Result<(Vec<Backup>, u64)> {
         let vm_name = query.vm_name.as_deref().map(VmName::new).transpose();
         let context = query.vm_context_id.as_deref().map(ContextId::new).transpose();
         let repository_id = match query.repository_id.as_deref() {
@@ -23,6 +31,7 @@ impl Hub {
         });
         let filter = BackupFilter {
             vm_name: vm_name.map_err(|error| Error::invalid("vm_name", error))?,
+            vm_names: only.map(<[_]>::to_vec),
             vm_context_id: context.map_err(|error| Error::invalid("vm_context_id", error))?,
             repository_id,
             backup_type: query.backup_type,

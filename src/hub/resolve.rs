@@ -4,7 +4,7 @@
 //! hours choose among restore points. Days and hours are those of the user's time zone: a day of a zone that
 //! skips or repeats an hour has 23 or 25 of them.
 
-use crate::{Error, Hub, Missing, Result};
+use crate::{Error, Hub, Missing, Only, Result};
 use api::AddressQuery;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -21,6 +21,14 @@ impl Hub {
     /// [`Error::NotFound`]; [`Error::Ambiguous`] with the candidates; [`Error::Invalid`] where it is no
     /// address or the time zone is not known.
     pub async fn resolve(&self, query: &AddressQuery) -> Result<Backup> {
+        self.resolve_among(query, None).await
+    }
+
+    /// [`resolve`](Hub::resolve) for a caller for whom only these VMs exist.
+    ///
+    /// # Errors
+    /// The same; [`Error::Invalid`] where several VMs exist for the caller and the address names none.
+    pub async fn resolve_among(&self, query: &AddressQuery, among: Only<'_>) -> Result<Backup> {
         let address: Address = query.address.parse().map_err(|error| Error::invalid("address", error))?;
         let only = query.vm_name.as_deref().map(VmName::new).transpose();
         let only = only.map_err(|error| Error::invalid("vm_name", error))?;
@@ -29,9 +37,20 @@ impl Hub {
             Some(name) => TimeZone::get(name).map_err(|error| Error::invalid("tz", error))?,
         };
         match address {
-            Address::Prefix(text) => self.by_prefix(&text, only.as_ref()).await,
+            Address::Prefix(text) => self.by_prefix(&text, only.as_ref(), among).await,
             Address::Of(vm, pick) => {
                 let vm = vm.or(only);
+                let vm = match (vm, among) {
+                    (Some(vm), Some(among)) if !among.contains(&vm) => {
+                        return Err(Error::missing(Missing::Vm, vm));
+                    }
+                    (None, Some([one])) => Some(one.clone()),
+                    (None, Some(_)) => {
+                        let reason = "name the VM, as in VM@latest: the token is for several";
+                        return Err(Error::invalid("address", reason));
+                    }
+                    (vm, _) => vm,
+                };
                 if let Some(vm) = &vm {
                     self.vm_or_points(vm).await?;
                 }
@@ -42,8 +61,11 @@ impl Hub {
         }
     }
 
-    async fn by_prefix(&self, text: &str, only: Option<&VmName>) -> Result<Backup> {
-        let fits = |backup: &Backup| only.is_none_or(|only| backup.vm_name == *only);
+    async fn by_prefix(&self, text: &str, only: Option<&VmName>, among: Only<'_>) -> Result<Backup> {
+        let fits = |backup: &Backup| {
+            only.is_none_or(|only| backup.vm_name == *only)
+                && among.is_none_or(|among| among.contains(&backup.vm_name))
+        };
         if let Ok(id) = BackupId::new(text)
             && let Some(found) = self.catalog().backup(&id).await?.filter(fits)
         {

@@ -25,7 +25,7 @@ use crate::compare::Changes;
 use crate::leases::Guard;
 use crate::readers::Stopper;
 use crate::streams::{Lines, STATUS, Teller, body_of};
-use crate::{Error, Hub, Result, blocking};
+use crate::{Error, Hub, Only, Result, blocking};
 use api::{SearchLine, SearchQuery, SearchStatus, SearchSummary, Unsearched};
 use criteria::Criteria;
 use found::{Counters, Found};
@@ -59,11 +59,16 @@ struct Search {
 }
 
 impl Hub {
-    /// Finds files across restore points: a line for each path, a summary at the end.
+    /// Finds files across restore points: a line for each path, a summary at the end. Other VMs than `only` don't exist.
     ///
     /// # Errors
     /// A query that makes no sense, with its field; no such VM or point. Points that can't be searched are lines.
-    pub async fn search(&self, query: SearchQuery, keys_b64: &[String]) -> Result<Lines<SearchLine>> {
+    pub async fn search(
+        &self,
+        query: SearchQuery,
+        keys_b64: &[String],
+        only: Only<'_>,
+    ) -> Result<Lines<SearchLine>> {
         let criteria = Arc::new(Criteria::new(&query)?);
         let view = Arc::new(View {
             disk: query.disk_id,
@@ -72,7 +77,7 @@ impl Hub {
             keys: keys_of(keys_b64)?,
             walked: true,
         });
-        let scope = self.search_scope(&query).await?;
+        let scope = self.search_scope(&query, only).await?;
         let reader = self.inner.readers.enter();
         let (teller, lines) = Teller::new(reader.stop.clone());
         let counters = Arc::new(Counters::default());

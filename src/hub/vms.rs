@@ -4,7 +4,7 @@
 //! changes only by being replaced: a backup that names other sources than the registered ones is refused,
 //! because a mistyped path would otherwise continue one disk's chain with another disk's content.
 
-use crate::{Error, Hub, Missing, Result, blocking, failure, sources};
+use crate::{Error, Hub, Missing, Only, Result, blocking, failure, sources};
 use api::CreateVm;
 use jiff::Timestamp;
 use model::{Backup, ContextId, DiskIndex, SourceUri, Stamp, Vm, VmDisk, VmName, shell_word};
@@ -18,7 +18,15 @@ impl Hub {
     /// # Errors
     /// Only the catalog's own.
     pub async fn vms(&self, limit: u32, offset: u64) -> Result<(Vec<Vm>, u64)> {
-        let page = self.catalog().vms(limit, offset).await?;
+        self.vms_among(limit, offset, None).await
+    }
+
+    /// [`vms`](Hub::vms) for a caller for whom only these VMs exist.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn vms_among(&self, limit: u32, offset: u64, only: Only<'_>) -> Result<(Vec<Vm>, u64)> {
+        let page = self.catalog().vms(limit, offset, only).await?;
         Ok((page.items, page.total))
     }
 

@@ -67,12 +67,13 @@ fn answer(archive: PreparedArchive) -> Result<Response> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn download_directory(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Query(query): Query<DirectoryQuery>,
 ) -> Result<Response> {
     let path = needed_path(PathQuery { path: query.path, path_b64: query.path_b64, no_follow: None })?;
+    claim.note.detail(String::from_utf8_lossy(&path));
     let order = ArchiveOrder {
         paths: vec![path],
         patterns: false,
@@ -93,12 +94,14 @@ pub(crate) async fn download_directory(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn make_archive(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(request): Json<MakeArchive>,
 ) -> Result<Response> {
     let paths = words(request.paths, &request.paths_b64)?;
+    let shown: Vec<_> = paths.iter().take(8).map(|path| String::from_utf8_lossy(path)).collect();
+    claim.note.detail(shown.join(", "));
     let order = ArchiveOrder { paths, patterns: true, format: request.format, special: request.special };
     answer(state.hub.prepare_archive(&id, order).await?)
 }
@@ -152,11 +155,12 @@ pub(crate) async fn count_files(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn file_contents(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(request): Json<ContentsRequest>,
 ) -> Result<Response> {
+    claim.note.detail(format!("{} files", request.nodes.len()));
     let contents = state.hub.contents(&id, &request.nodes).await?;
     let send = move |out: &mut stream::Chunks| {
         contents.write(out).map_err(|error| hub::Error::Internal(error.to_string()))

@@ -1,7 +1,7 @@
 //! `/backups`: restore points, the jobs that make them, their chains.
 
 use crate::answer::{self, Roots};
-use crate::caller::{Operator, Restorer, Viewer};
+use crate::caller::{Claim, Operator, Restorer, Viewer};
 use crate::events;
 use crate::extract::{Json, OptionalJson, Path, Query, limit};
 use crate::failure::Result;
@@ -44,11 +44,13 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn start(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Json(request): Json<StartBackup>,
 ) -> Result<(StatusCode, Answer<BackupStarted>)> {
+    claim.vm(&request.vm_name)?;
     if request.dry_run {
+        claim.note.skip();
         let (record, plan) = state.hub.plan_backup(request).await?;
         let backup = answer::backup(&state.hub, &record).await?;
         let message = "Nothing was started: this is a dry run".to_owned();
@@ -56,6 +58,7 @@ pub(crate) async fn start(
         return Ok((StatusCode::OK, Answer(answer)));
     }
     let record = state.hub.start_backup(request).await?;
+    claim.note.object(&record.id);
     let backup = answer::backup(&state.hub, &record).await?;
     let message = "Backup started successfully".to_owned();
     Ok((StatusCode::ACCEPTED, Answer(BackupStarted { success: true, message, backup, plan: None })))
@@ -71,19 +74,20 @@ pub(crate) async fn start(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<BackupQuery>,
 ) -> Result<Answer<BackupList>> {
-    page(&state, query).await.map(Answer)
+    page(&state, &claim, query).await.map(Answer)
 }
 
 /// One page, for this route and the older one.
-pub(crate) async fn page(state: &State, mut query: BackupQuery) -> Result<BackupList> {
+pub(crate) async fn page(state: &State, claim: &Claim, mut query: BackupQuery) -> Result<BackupList> {
     let limit = limit(query.limit)?;
     query.limit = Some(limit);
     let offset = query.offset.unwrap_or(0);
-    let (records, total) = state.hub.backups(&query).await?;
+    let only = claim.only();
+    let (records, total) = state.hub.backups_among(&query, only.as_deref()).await?;
     let roots = Roots::of(&state.hub).await?;
     let backups = records.iter().map(|record| roots.backup(record)).collect();
     Ok(BackupList { success: true, backups, total, limit, offset })
@@ -99,11 +103,11 @@ pub(crate) async fn page(state: &State, mut query: BackupQuery) -> Result<Backup
         (status = "4XX", description = "None, or several", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn resolve(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<AddressQuery>,
 ) -> Result<Answer<BackupAnswer>> {
-    let record = state.hub.resolve(&query).await?;
+    let record = state.hub.resolve_among(&query, claim.only().as_deref()).await?;
     let backup = answer::backup(&state.hub, &record).await?;
     Ok(Answer(BackupAnswer { success: true, backup }))
 }
@@ -157,11 +161,17 @@ pub(crate) async fn patch(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn delete(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Path(id): Path<BackupId>,
     Query(how): Query<DeleteQuery>,
 ) -> Result<Answer<Deleted>> {
+    if how.dry_run {
+        claim.note.skip();
+    }
+    if how.cascade || how.merge {
+        claim.note.detail(if how.cascade { "cascade" } else { "merge" });
+    }
     Ok(Answer(state.hub.delete_backup(&id, how).await?))
 }
 
@@ -197,11 +207,12 @@ pub(crate) async fn cancel(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn retry(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Path(id): Path<BackupId>,
 ) -> Result<(StatusCode, Answer<BackupStarted>)> {
     let record = state.hub.retry_backup(&id).await?;
+    claim.note.detail(&record.id);
     let backup = answer::backup(&state.hub, &record).await?;
     let message = "Backup started successfully".to_owned();
     Ok((StatusCode::ACCEPTED, Answer(BackupStarted { success: true, message, backup, plan: None })))
@@ -294,12 +305,13 @@ pub(crate) async fn chain(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn consolidate(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Path(vm): Path<VmName>,
     Json(request): Json<Consolidate>,
 ) -> Result<(StatusCode, Answer<Consolidating>)> {
     if request.dry_run {
+        claim.note.skip();
         let plan = state.hub.plan_consolidation(&vm, &request).await?;
         return Ok((StatusCode::OK, Answer(Consolidating { success: true, job: None, plan: Some(plan) })));
     }

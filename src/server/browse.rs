@@ -70,11 +70,19 @@ pub(crate) fn needed_path(query: PathQuery) -> Result<Vec<u8>> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn mount(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Json(request): Json<MountBackup>,
 ) -> Result<Answer<Mount>> {
-    Ok(Answer(state.hub.mount(request).await?))
+    if let Some(vm) = &request.vm_name {
+        claim.vm(vm)?;
+    }
+    if let Some(id) = &request.backup_id {
+        claim.backup(&state.hub, id).await?;
+    }
+    let mount = state.hub.mount(request).await?;
+    claim.note.detail(&mount.mount_id);
+    Ok(Answer(mount))
 }
 
 /// List what is open: restore sessions, mounts and exports
@@ -84,8 +92,9 @@ pub(crate) async fn mount(
     responses(
         (status = 200, description = "All of them, oldest first", body = MountList),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn mounts(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<MountList>> {
-    let mounts = state.hub.mounts().await?;
+pub(crate) async fn mounts(Viewer(claim): Viewer, Shared(state): Shared<State>) -> Result<Answer<MountList>> {
+    let mut mounts = state.hub.mounts().await?;
+    mounts.retain(|mount| claim.caller.sees(&mount.vm_name));
     Ok(Answer(MountList { total: mounts.len() as u64, mounts }))
 }
 
@@ -215,13 +224,14 @@ pub(crate) async fn file_info(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn download_file(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Query(query): Query<PathQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let path = needed_path(query)?;
+    claim.note.detail(String::from_utf8_lossy(&path));
     let file = state.hub.with_session(&id, move |session| session.open_file(&path)).await?;
     download::respond(file, &headers).await
 }

@@ -1,25 +1,71 @@
-//! Who may call what: a handler names the least role as an argument.
+//! The caller, as handlers have it: each names the least role that it was made for.
 //!
-//! The transport knows its peer and puts an [`api::Caller`] into the request; one without is refused with
-//! 401, one whose role is too low with 403. There is no handler without such an argument but for health and
-//! the OpenAPI document; a test walks the document to prove it. How a token or a socket's peer becomes a
-//! caller is the transport's, not here.
+//! The guard has looked at the route's rule before; what a handler asks for here is the same or less, which a test of all
+//! routes and roles proves. What the request's body or query names is for the handler to check: [`Claim::vm`],
+//! [`Claim::backup`], [`Claim::only`].
 
-use crate::failure::Failure;
-use api::{ApiError, Caller, ErrorCode, Role};
+use crate::failure::{Failure, Result};
+use crate::guard::{Note, missing};
+use api::{ApiError, Caller, ErrorCode};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use hub::{Hub, Missing};
+use model::{BackupId, Role, VmName};
+
+/// A caller whose role was looked at.
+pub(crate) struct Claim {
+    /// Who.
+    pub caller: Caller,
+    /// What the audit log is told.
+    pub note: Note,
+}
+
+impl Claim {
+    /// The only VMs that exist for the caller, by name; `None` for all.
+    pub(crate) fn only(&self) -> Option<Vec<VmName>> {
+        self.caller.vms.as_ref().map(|vms| vms.iter().cloned().collect())
+    }
+
+    /// Notes the VM that the request is about.
+    ///
+    /// # Errors
+    /// Where the caller may not touch it.
+    pub(crate) fn vm(&self, vm: &VmName) -> Result<()> {
+        self.note.object(vm);
+        if self.caller.sees(vm) {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Forbidden, format!("the token is not for the VM {vm}"))
+            .hint("ask an administrator of the hub for another token")
+            .into())
+    }
+
+    /// Notes the backup that the request is about.
+    ///
+    /// # Errors
+    /// Where it is one of a VM that the caller does not see.
+    pub(crate) async fn backup(&self, hub: &Hub, id: &BackupId) -> Result<()> {
+        self.note.object(id);
+        if self.caller.vms.is_some()
+            && let Ok(found) = hub.backup(id).await
+            && !self.caller.sees(&found.vm_name)
+        {
+            return Err(missing(Missing::Backup, id.as_str()));
+        }
+        Ok(())
+    }
+}
 
 macro_rules! roles {
     ($($(#[$meta:meta])* $name:ident = $role:expr;)+) => {$(
         $(#[$meta])*
-        pub(crate) struct $name;
+        pub(crate) struct $name(pub Claim);
 
         impl<S: Sync> FromRequestParts<S> for $name {
             type Rejection = Failure;
 
-            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-                check(parts, $role).map(|()| $name)
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+                claim(parts, $role).map($name)
             }
         }
     )+};
@@ -36,17 +82,10 @@ roles! {
     Admin = Role::Admin;
 }
 
-fn check(parts: &Parts, least: Role) -> Result<(), Failure> {
+fn claim(parts: &Parts, least: Role) -> Result<Claim> {
+    let note = parts.extensions.get::<Note>().cloned().unwrap_or_default();
     match parts.extensions.get::<Caller>() {
-        Some(caller) if caller.role >= least => Ok(()),
-        Some(caller) => Err(ApiError::new(
-            ErrorCode::Forbidden,
-            format!("this needs the role {least:?}, and the caller's is {:?}", caller.role).to_lowercase(),
-        )
-        .hint("ask an administrator of the hub")
-        .into()),
-        None => Err(ApiError::new(ErrorCode::Unauthorized, "this needs credentials")
-            .hint("log in first: sendense-ctl hub login")
-            .into()),
+        Some(caller) if caller.role >= least => Ok(Claim { caller: caller.clone(), note }),
+        _ => Err(ApiError::new(ErrorCode::Forbidden, format!("this needs the role {least}")).into()),
     }
 }

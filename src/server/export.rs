@@ -4,9 +4,9 @@ use crate::caller::{Restorer, Viewer};
 use crate::extract::{Json, Path};
 use crate::failure::Result;
 use crate::state::State;
-use api::{ApiError, Caller, ErrorBody, ErrorCode, ExportBackup, Exported, Role};
+use api::{ApiError, ErrorBody, ErrorCode, ExportBackup, Exported, Role};
+use axum::Json as Answer;
 use axum::extract::State as Shared;
-use axum::{Extension, Json as Answer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,8 +26,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn export(
-    _: Restorer,
-    Extension(caller): Extension<Caller>,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Json(request): Json<ExportBackup>,
 ) -> Result<Answer<Exported>> {
@@ -37,13 +36,16 @@ pub(crate) async fn export(
         ("tls_certificates", request.tls_certificates.is_some()),
         ("overlay_dir", request.overlay_dir.is_some()),
     ];
-    if let Some((field, _)) = places.iter().find(|(_, given)| *given && caller.role < Role::Admin) {
+    if let Some((field, _)) = places.iter().find(|(_, given)| *given && claim.caller.role < Role::Admin) {
         let message = format!("{field}: only an administrator may name a place on the hub's machine");
         return Err(ApiError::new(ErrorCode::Forbidden, message)
             .hint(format!("leave {field} out: a private socket is made then"))
             .into());
     }
-    Ok(Answer(state.hub.export(request).await?))
+    claim.backup(&state.hub, &request.backup_id).await?;
+    let exported = state.hub.export(request).await?;
+    claim.note.detail(&exported.export_id);
+    Ok(Answer(exported))
 }
 
 /// Show a restore point that is served

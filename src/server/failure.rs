@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::Value;
 
 /// Why a request was not carried out.
@@ -41,7 +41,18 @@ impl IntoResponse for Failure {
         if status.is_server_error() {
             tracing::warn!(code = error.code.as_str(), "{}", error.message);
         }
-        (status, Json(ErrorBody::from(error))).into_response()
+        let wait = error.details.get("retry_after_seconds").and_then(Value::as_u64);
+        let code = error.code;
+        let mut response = (status, Json(ErrorBody::from(error))).into_response();
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // For the audit log.
+        response.extensions_mut().insert(code);
+        response
     }
 }
 

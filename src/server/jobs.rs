@@ -32,12 +32,12 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(mut query): Query<JobQuery>,
 ) -> Result<Answer<JobList>> {
     query.limit = Some(limit(query.limit)?);
-    let (jobs, total) = state.hub.jobs(&query).await?;
+    let (jobs, total) = state.hub.jobs_among(&query, claim.only().as_deref()).await?;
     Ok(Answer(JobList { success: true, jobs, total }))
 }
 
@@ -103,10 +103,12 @@ pub(crate) async fn watch(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn restore_disk(
-    _: Restorer,
+    Restorer(claim): Restorer,
     Shared(state): Shared<State>,
     Json(request): Json<RestoreDisk>,
 ) -> Result<(StatusCode, Answer<JobAnswer>)> {
+    claim.backup(&state.hub, &request.backup_id).await?;
+    claim.note.detail(format!("to {}", request.target));
     let job = state.hub.start_restore(request).await?;
     Ok((StatusCode::ACCEPTED, Answer(JobAnswer { success: true, job })))
 }

@@ -5,11 +5,13 @@ use crate::backups;
 use crate::caller::{Operator, Viewer};
 use crate::extract::{Json, Path, Query};
 use crate::failure::Result;
+use crate::guard::missing;
 use crate::state::State;
 use api::legacy::{ChainQuery, Deleted, FlatChain, List, ListQuery, Start};
 use api::{ApiError, Backup, DeleteQuery, ErrorBody};
 use axum::extract::State as Shared;
 use axum::{Json as Answer, http::StatusCode};
+use hub::Missing;
 use model::{BackupId, ContextId, VmName};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,11 +32,13 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn start(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Json(request): Json<Start>,
 ) -> Result<(StatusCode, Answer<Backup>)> {
+    claim.vm(&request.vm_name)?;
     let record = state.hub.start_backup(request.into()).await?;
+    claim.note.object(&record.id);
     Ok((StatusCode::ACCEPTED, Answer(answer::backup(&state.hub, &record).await?)))
 }
 
@@ -46,11 +50,11 @@ pub(crate) async fn start(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<ListQuery>,
 ) -> Result<Answer<List>> {
-    let page = backups::page(&state, query.into()).await?;
+    let page = backups::page(&state, &claim, query.into()).await?;
     Ok(Answer(List { backups: page.backups, total: page.total }))
 }
 
@@ -62,7 +66,7 @@ pub(crate) async fn list(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn chain(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<ChainQuery>,
 ) -> Result<Answer<FlatChain>> {
@@ -78,6 +82,9 @@ pub(crate) async fn chain(
             return Err(ApiError::invalid("vm_name", message).into());
         }
     };
+    if !claim.caller.sees(&vm) {
+        return Err(missing(Missing::Vm, vm.as_str()));
+    }
     let today = api::ChainQuery { disk_id: query.disk_id, repository_id: None };
     let chain = state.hub.chain(&vm, &today).await?;
     Ok(Answer(chain.into()))

@@ -4,14 +4,15 @@
 //! no success has the contract's JSON body, whoever refuses: a handler, an extractor, the router (unknown
 //! route, wrong method) or a fault. Nothing is kept between requests but the hub.
 //!
-//! Who calls is an extension of the request ([`api::Caller`]) that the transport puts there; a request
-//! without one is refused (`caller`). A client that goes away takes nothing with it: handlers come to their
+//! Who calls is an extension of the request ([`api::Caller`]) that the transport puts there, or told by a token; a
+//! request without either is refused (`guard`), and so is one whose role is too low for its route (`rules`). A client that goes away takes nothing with it: handlers come to their
 //! end, jobs go on; only a stream of events stops.
 //!
-//! Not here: sockets, TLS and logins (the hub's service), what the requests do (`hub`), the shapes (`api`).
+//! Not here: sockets and TLS (the hub's service), what the requests do (`hub`), the shapes (`api`).
 
 mod answer;
 mod archive;
+mod auth;
 mod backups;
 mod browse;
 mod caller;
@@ -20,11 +21,13 @@ mod events;
 mod export;
 mod extract;
 mod failure;
+mod guard;
 mod jobs;
 mod kept;
 mod legacy;
 mod openapi;
 mod repositories;
+mod rules;
 mod search;
 mod service;
 mod state;
@@ -46,13 +49,16 @@ const MAX_BODY: usize = 1 << 20;
 
 /// The whole API of that hub, from `/api/v1` on.
 pub fn router(hub: Hub) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, mut document) = routes().split_for_parts();
+    openapi::name_roles(&mut document);
+    let state = State::new(hub, document);
     router
+        .route_layer(middleware::from_fn_with_state(state.clone(), guard::guard))
         .method_not_allowed_fallback(failure::method_not_allowed)
         .fallback(failure::no_such_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(failure::run_to_the_end))
-        .with_state(State::new(hub, document))
+        .with_state(state)
 }
 
 /// Every route, with its part of the document.
@@ -68,5 +74,6 @@ fn routes() -> OpenApiRouter<State> {
         .merge(vms::routes())
         .merge(telemetry::routes())
         .merge(service::routes())
+        .merge(auth::routes())
         .merge(legacy::routes())
 }

@@ -44,10 +44,11 @@ fn answer(status: &RepositoryStatus) -> Answer<RepositoryAnswer> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn create(
-    _: Admin,
+    Admin(claim): Admin,
     Shared(state): Shared<State>,
     Json(request): Json<CreateRepository>,
 ) -> Result<(StatusCode, Answer<RepositoryAnswer>)> {
+    claim.note.object(&request.name);
     let made = state.hub.create_repository(request).await?;
     Ok((StatusCode::CREATED, answer(&made)))
 }

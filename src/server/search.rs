@@ -3,7 +3,7 @@
 //! Who accepts `application/x-ndjson` gets a stream of JSON objects, one a line, with an empty line every 15 seconds at
 //! the latest; everyone else a page, for which the hub works a limited time. A client that goes away ends the work.
 
-use crate::caller::Restorer;
+use crate::caller::{Claim, Restorer};
 use crate::extract::{Json, Path, Query, limit};
 use crate::failure::Result;
 use crate::state::State;
@@ -54,12 +54,12 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn search_files(
-    _: Restorer,
+    Restorer(claim): Restorer,
     shared: Shared<State>,
     headers: HeaderMap,
     Query(query): Query<SearchQuery>,
 ) -> Result<Response> {
-    search(&shared.0, &headers, SearchRequest { query, keys_b64: Vec::new() }).await
+    search(&shared.0, &claim, &headers, SearchRequest { query, keys_b64: Vec::new() }).await
 }
 
 /// Find files across restore points with encrypted volumes
@@ -73,21 +73,28 @@ pub(crate) async fn search_files(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn search_files_with_keys(
-    _: Restorer,
+    Restorer(claim): Restorer,
     shared: Shared<State>,
     headers: HeaderMap,
     Json(request): Json<SearchRequest>,
 ) -> Result<Response> {
-    search(&shared.0, &headers, request).await
+    search(&shared.0, &claim, &headers, request).await
 }
 
-async fn search(state: &State, headers: &HeaderMap, request: SearchRequest) -> Result<Response> {
+async fn search(
+    state: &State,
+    claim: &Claim,
+    headers: &HeaderMap,
+    request: SearchRequest,
+) -> Result<Response> {
     let SearchRequest { query, keys_b64 } = request;
     let (limit, offset) = (limit(query.limit)?, query.offset.unwrap_or(0));
     let deadline = deadline(query.timeout_seconds)?;
     let question =
         SearchQuery { limit: None, offset: None, timeout_seconds: None, cursor: None, ..query.clone() };
-    let asked = question_of(&question)?;
+    let only = claim.only();
+    // What one caller has found is not shown to another who may see other VMs.
+    let asked = question_of(&(&question, &only))?;
     if let Some(cursor) = query.cursor.as_deref().filter(|_| !wants_lines(headers))
         && let Some((files, answer)) = state.kept.page(cursor, &asked, offset, limit)
     {
@@ -95,7 +102,7 @@ async fn search(state: &State, headers: &HeaderMap, request: SearchRequest) -> R
         let answer: SearchAnswer = SearchAnswer { files, limit, offset, cursor, ..answer };
         return Ok(Answer(answer).into_response());
     }
-    let mut lines = state.hub.search(question, &keys_b64).await?;
+    let mut lines = state.hub.search(question, &keys_b64, only.as_deref()).await?;
     if wants_lines(headers) {
         return Ok(respond(lines));
     }

@@ -28,6 +28,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 ///
 /// Needs no credentials. 200 whether it does or not, as long as it answers; `status` says.
 #[utoipa::path(get, path = "/api/v1/health", operation_id = "health", tag = "service",
+    security(()),
     responses((status = 200, description = "How it is", body = Health)))]
 pub(crate) async fn health(Shared(state): Shared<State>) -> Answer<Health> {
     let (catalog, repositories) = match state.hub.repositories().await {
@@ -122,6 +123,7 @@ pub(crate) fn list(document: &OpenApi) -> Vec<Endpoint> {
 ///
 /// Needs no credentials.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi", tag = "service",
+    security(()),
     responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")))]
 pub(crate) async fn document(Shared(state): Shared<State>) -> Response {
     Answer(&*state.document).into_response()

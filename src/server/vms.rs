@@ -25,10 +25,11 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn create(
-    _: Operator,
+    Operator(claim): Operator,
     Shared(state): Shared<State>,
     Json(request): Json<CreateVm>,
 ) -> Result<(StatusCode, Answer<VmAnswer>)> {
+    claim.vm(&request.name)?;
     let replace = request.replace;
     let vm = state.hub.add_vm(request, replace).await?;
     Ok((StatusCode::CREATED, Answer(VmAnswer { success: true, vm: Vm::from(&vm) })))
@@ -42,12 +43,13 @@ pub(crate) async fn create(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<VmQuery>,
 ) -> Result<Answer<VmList>> {
     let limit = limit(query.limit)?;
-    let (vms, total) = state.hub.vms(limit, query.offset.unwrap_or(0)).await?;
+    let only = claim.only();
+    let (vms, total) = state.hub.vms_among(limit, query.offset.unwrap_or(0), only.as_deref()).await?;
     Ok(Answer(VmList { success: true, vms: vms.iter().map(Vm::from).collect(), total }))
 }
 

@@ -30,14 +30,14 @@ pub(crate) async fn mark(mut request: Request, next: Next) -> Response {
     // Without the query, which may hold the names of a guest's files.
     let path = request.uri().path().to_owned();
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Process);
-    let role = request.extensions().get::<Caller>().map(|caller| caller.role);
     let mut response = next.run(request).await;
+    let caller = response.extensions().get::<Caller>().map(|caller| caller.who.to_string());
     let status = response.status().as_u16();
     let millis = begun.elapsed().as_millis();
     let shown = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
-    match role {
-        Some(role) => {
-            tracing::info!(target: "access", %method, path, status, millis, %peer, ?role, id = shown)
+    match caller {
+        Some(caller) => {
+            tracing::info!(target: "access", %method, path, status, millis, %peer, caller, id = shown)
         }
         None => tracing::info!(target: "access", %method, path, status, millis, %peer, id = shown),
     }

@@ -1,6 +1,6 @@
 //! Which points a search looks into.
 
-use crate::{Error, Hub, Missing, Result};
+use crate::{Error, Hub, Missing, Only, Result};
 use api::{SearchPoints, SearchQuery};
 use jiff::Timestamp;
 use model::{Backup, BackupId, ContextId, VmName};
@@ -63,25 +63,28 @@ impl Hub {
     ///
     /// # Errors
     /// No such VM or point; a VM without points; parameters that exclude one another.
-    pub(super) async fn search_scope(&self, query: &SearchQuery) -> Result<Scope> {
+    pub(super) async fn search_scope(&self, query: &SearchQuery, only: Only<'_>) -> Result<Scope> {
         let (since, until) = (query.since, query.until);
         if let Some(ids) = &query.backup_id {
             if query.vm_name.is_some() || query.points.is_some() || since.is_some() || until.is_some() {
                 let reason = "points are named: vm_name, points, since and until choose among others";
                 return Err(Error::invalid("backup_id", reason));
             }
-            return self.named_points(ids).await;
+            return self.named_points(ids, only).await;
         }
         let Some(name) = &query.vm_name else {
             let which = query.points.unwrap_or(SearchPoints::Latest);
-            let vms = self.all_vms().await?;
+            let vms = self.all_vms(only).await?;
             let points_total = match which {
                 SearchPoints::Latest => vms.len() as u64,
-                SearchPoints::All => self.count_points().await?,
+                SearchPoints::All => self.count_points(only).await?,
             };
             return Ok(Scope { vms, which, since, until, points_total });
         };
         let name = VmName::new(name).map_err(|error| Error::invalid("vm_name", error))?;
+        if only.is_some_and(|only| !only.contains(&name)) {
+            return Err(Error::missing(Missing::Vm, name));
+        }
         let which = query.points.unwrap_or(SearchPoints::All);
         let newest = self.catalog().latest_point(Some(&name), since, until, 0).await?;
         let Some(newest) = newest else {
@@ -105,11 +108,14 @@ impl Hub {
         Ok(scope)
     }
 
-    async fn named_points(&self, ids: &str) -> Result<Scope> {
+    async fn named_points(&self, ids: &str, only: Only<'_>) -> Result<Scope> {
         let mut by_vm: BTreeMap<ContextId, Vec<Backup>> = BTreeMap::new();
         for id in ids.split(',').map(str::trim).filter(|id| !id.is_empty()) {
             let id = BackupId::new(id).map_err(|error| Error::invalid("backup_id", error))?;
             let point = self.point(&id).await?;
+            if only.is_some_and(|only| !only.contains(&point.vm_name)) {
+                return Err(Error::missing(Missing::Backup, id));
+            }
             let points = by_vm.entry(point.vm_context_id.clone()).or_default();
             if points.iter().all(|known| known.id != point.id) {
                 points.push(point);
@@ -128,10 +134,10 @@ impl Hub {
         Ok(Scope { vms: vms.collect(), which, since: None, until: None, points_total })
     }
 
-    async fn all_vms(&self) -> Result<Vec<Points>> {
+    async fn all_vms(&self, only: Only<'_>) -> Result<Vec<Points>> {
         let mut all = Vec::new();
         loop {
-            let (vms, total) = self.vms(PAGE, all.len() as u64).await?;
+            let (vms, total) = self.vms_among(PAGE, all.len() as u64, only).await?;
             let got = vms.len();
             all.extend(vms.into_iter().map(|vm| Points::Of(vm.name, vm.context_id)));
             if got == 0 || all.len() as u64 >= total {
@@ -140,9 +146,10 @@ impl Hub {
         }
     }
 
-    async fn count_points(&self) -> Result<u64> {
+    async fn count_points(&self, only: Only<'_>) -> Result<u64> {
         let filter = catalog::BackupFilter {
             status: Some(model::Status::Completed),
+            vm_names: only.map(<[_]>::to_vec),
             limit: 1,
             ..catalog::BackupFilter::default()
         };

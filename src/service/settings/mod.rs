@@ -14,10 +14,11 @@ mod value;
 pub use listen::Listen;
 pub use resolve::{Origin, Resolved, Source};
 
+use hub::LoginRules;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
-use value::{count, duration, one_of, path, shown_duration, text, texts};
+use value::{count, duration, duration_up_to, one_of, path, shown_duration, text, texts};
 
 /// How a service is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +39,14 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// How long jobs may take to their end when the service is asked to stop; then they are cancelled.
     pub stop_timeout: Duration,
+    /// How logins are dealt with.
+    pub logins: LoginRules,
     /// What clients may take.
     pub limits: Limits,
 }
+
+/// The longest that a login may last.
+const LONGEST_LOGIN: Duration = Duration::from_secs(30 * 86_400);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +85,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             stop_timeout: Duration::from_secs(60),
+            logins: LoginRules::default(),
             limits: Limits {
                 connections: 1024,
                 connections_per_client: 256,
@@ -180,6 +187,24 @@ pub const SETTINGS: &[Setting] = &[
             one_of(v, &formats).map(|format| s.log_format = format)
         },
         get: |s| Value::String(if s.log_format == LogFormat::Json { "json" } else { "text" }.to_owned()),
+    },
+    Setting {
+        key: "auth.login_lifetime",
+        about: "how long a login lasts; then the user logs in again",
+        set: |s, v| duration_up_to(v, LONGEST_LOGIN, "30 days").map(|time| s.logins.lifetime = time),
+        get: |s| shown_duration(s.logins.lifetime),
+    },
+    Setting {
+        key: "auth.attempts",
+        about: "how many wrong passwords lock a user; from half of them on they wait, longer and longer",
+        set: |s, v| count(v, 1..=1000).map(|number| s.logins.attempts = number),
+        get: |s| Value::Integer(s.logins.attempts.into()),
+    },
+    Setting {
+        key: "auth.lock_time",
+        about: "for how long a user is locked",
+        set: |s, v| duration(v).map(|time| s.logins.lock_time = time),
+        get: |s| shown_duration(s.logins.lock_time),
     },
     Setting {
         key: "limits.connections",

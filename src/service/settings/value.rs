@@ -51,6 +51,11 @@ pub(super) fn count(value: &Value, bounds: RangeInclusive<u32>) -> Result<u32, S
 
 /// A span of time: `90s`, `5m`, `1h30m`; a bare number is seconds.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
+    duration_up_to(value, LONGEST, "a day")
+}
+
+/// A span of time up to a longest one, which a person calls `shown`.
+pub(super) fn duration_up_to(value: &Value, longest: Duration, shown: &str) -> Result<Duration, String> {
     let time = match value {
         Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
         Value::String(text) => match text.trim().parse::<u64>() {
@@ -61,8 +66,8 @@ pub(super) fn duration(value: &Value) -> Result<Duration, String> {
         },
         _ => None,
     };
-    time.filter(|time| !time.is_zero() && *time <= LONGEST)
-        .ok_or_else(|| "it must be a span of time up to a day, such as 90s, 5m or 1h30m".to_owned())
+    time.filter(|time| !time.is_zero() && *time <= longest)
+        .ok_or_else(|| format!("it must be a span of time up to {shown}, such as 90s, 5m or 1h30m"))
 }
 
 /// As [`duration`] reads it.

@@ -1,5 +1,6 @@
 //! The REST API in-process, over the real hub on a folder of its own.
 
+mod auth;
 mod backups;
 mod errors;
 mod events;
@@ -7,6 +8,7 @@ mod older;
 mod openapi;
 mod places;
 mod restore;
+mod roles;
 mod search;
 mod support;
 mod telemetry;

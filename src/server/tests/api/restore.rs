@@ -349,7 +349,7 @@ async fn contents_come_in_the_order_of_the_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_for_restorers() {
     let Some(guest) = Guest::new().await else { return };
-    let viewer = Caller { role: Role::Viewer };
+    let viewer = Caller { role: Role::Viewer, ..Caller::local(0) };
     let id = &guest.mount.mount_id;
     for (method, path, body) in [
         ("GET", "download?path=/www/hostname", ""),

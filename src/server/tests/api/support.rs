@@ -1,6 +1,6 @@
 //! A hub on a fresh folder, its router, a client of it, and requests as a script would write them.
 
-use api::{Backup, Caller, Client, InProcess, JobView, StartBackup};
+use api::{Backup, Caller, Client, InProcess, JobView, Peer, StartBackup};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
@@ -107,6 +107,20 @@ impl Site {
         self.send(Some(Caller::embedded()), method, path, body).await
     }
 
+    /// A request over the network with that token.
+    pub async fn with_token(&self, token: &str, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().header("authorization", format!("Bearer {token}"));
+        let mut request = request.method(method).uri(format!("/api/v1{path}")).body(body.into()).unwrap();
+        request.extensions_mut().insert(Peer::Network { address: [192, 0, 2, 7].into() });
+        self.answer(request).await
+    }
+
+    /// Logs in over the network.
+    pub async fn login(&self, username: &str, password: &str) -> Answer {
+        let body = serde_json::json!({"username": username, "password": password}).to_string();
+        self.with_token("none", "POST", "/auth/login", body).await
+    }
+
     /// A request by whomever, with whatever as its body.
     pub async fn send(
         &self,
@@ -126,6 +140,10 @@ impl Site {
                 })
                 .unwrap_or_default(),
         );
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
