@@ -66,7 +66,7 @@ enum Command {
     /// The catalog itself: move it to another place
     #[command(subcommand)]
     Catalog(catalog::Command),
-    /// The hub as a service, and hubs elsewhere
+    /// The hub as a service, its users and tokens, and hubs elsewhere
     #[command(subcommand)]
     Hub(hub::Command),
     Doctor(doctor::Args),

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The day on which the command line last changed, for the pages' foot.
-const LAST_CHANGE: &str = "2026-11-21";
+const LAST_CHANGE: &str = "2026-11-29";
 
 /// What a command's help says besides its options. Attached to the command itself, so that the manual page
 /// finds it.

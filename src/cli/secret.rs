@@ -5,6 +5,7 @@
 //! is never shown.
 
 use crate::failure::{Failure, Result};
+use model::UserName;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::process::{Command, Stdio};
@@ -97,13 +98,32 @@ pub fn first_line(name: &str, from: io::Result<impl Read>) -> Result<Secret> {
 /// # Errors
 /// Nobody can be asked; the environment names what can't be read.
 pub fn password(prompt: &str, new: bool) -> Result<Secret> {
-    if let Some(password) = from_environment("SENDENSE_PASSWORD")? {
+    named("SENDENSE_PASSWORD", prompt, new)
+}
+
+/// The password of a user that is being made.
+///
+/// # Errors
+/// As [`password`].
+pub fn new_password(user: &UserName) -> Result<Secret> {
+    password(&format!("Password for {user}, at least 12 characters"), true)
+}
+
+/// The password that is to be instead of one: from `SENDENSE_NEW_PASSWORD`, or asked for twice.
+///
+/// # Errors
+/// As [`password`].
+pub fn another_password(user: &str) -> Result<Secret> {
+    named("SENDENSE_NEW_PASSWORD", &format!("New password of {user}, at least 12 characters"), true)
+}
+
+fn named(name: &str, prompt: &str, new: bool) -> Result<Secret> {
+    if let Some(password) = from_environment(name)? {
         return Ok(password);
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage("a password is needed, and there is no terminal to ask on").next(
-            "set SENDENSE_PASSWORD, SENDENSE_PASSWORD_FILE, SENDENSE_PASSWORD_FD or SENDENSE_PASSWORD_CMD",
-        ));
+        return Err(Failure::usage("a password is needed, and there is no terminal to ask on")
+            .next(format!("set {name}, {name}_FILE, {name}_FD or {name}_CMD")));
     }
     let mut question = dialoguer::Password::new().with_prompt(prompt);
     if new {
