@@ -1,7 +1,8 @@
 //! A machine for one test: a state folder, disks, and the program run as a user runs it.
 //!
-//! `SENDENSE_TEST_HUB` chooses what the program works with: `embedded` (as unless set), the engine inside each command, or
-//! `unix`, a hub that serves the site's state folder and is started with the first command.
+//! `SENDENSE_TEST_HUB` chooses what the program works with: `embedded` (as unless set), the engine inside each command,
+//! `unix`, a hub that serves the site's state folder and is started with the first command, or `tls`, the same over TLS with
+//! an administrator's token.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Site {
     // Ended before its folder goes.
     hub: OnceLock<Serving>,
+    token: OnceLock<String>,
     folder: tempfile::TempDir,
     catalog: Option<String>,
 }
@@ -50,7 +52,7 @@ impl Site {
     }
 
     fn of(folder: tempfile::TempDir) -> Site {
-        Site { hub: OnceLock::new(), folder, catalog: None }
+        Site { hub: OnceLock::new(), token: OnceLock::new(), folder, catalog: None }
     }
 
     /// The same with its catalog on a server.
@@ -83,14 +85,27 @@ impl Site {
 
     /// The program with these arguments, its surroundings cleaned of anything that would reach it.
     pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = self.bare_command(arguments);
         match std::env::var("SENDENSE_TEST_HUB").as_deref() {
             Err(_) | Ok("" | "embedded") => {}
             Ok("unix") => {
                 self.hub.get_or_init(|| self.serve(&["--no-listen"]));
             }
-            Ok(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded and unix are known"),
+            Ok("tls") => {
+                let served = ["--listen", "https://127.0.0.1:0", "--set", "limits.requests_per_second=0"];
+                let hub = self.hub.get_or_init(|| self.serve(&served));
+                let token = self.token.get_or_init(|| {
+                    let made =
+                        Run::finished(self.bare_command(["hub", "tokens", "create", "t", "--role", "admin"]));
+                    assert_eq!(made.code, 0, "{made:#?}");
+                    made.stdout.trim().to_owned()
+                });
+                command.env("SENDENSE_HUB", hub.address("https"));
+                command.env("SENDENSE_FINGERPRINT", hub.fingerprint()).env("SENDENSE_TOKEN", token);
+            }
+            Ok(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded, unix and tls are known"),
         }
-        self.bare_command(arguments)
+        command
     }
 
     /// As [`command`](Self::command), with whatever hub there is.

@@ -1,10 +1,14 @@
 //! The hub as a service: what works with it, who is let in, how it begins and how it ends.
 
 mod connections;
+mod guarded;
 mod life;
+mod login;
 mod pages;
+mod secrets;
 mod settings;
 mod tls;
+mod users;
 
 use crate::harness::{MIB, Running, Serving, Site, eventually};
 use serde_json::Value;
