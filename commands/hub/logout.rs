@@ -16,7 +16,8 @@ const MANUAL: Manual = Manual {
 
 /// Log out of a hub
 ///
-/// The token is revoked there and forgotten here. A hub that does not answer keeps it until it expires.
+/// The token is revoked there and forgotten here; an API token, which others may use too, is forgotten only. A hub that does
+/// not answer keeps it until it expires.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MANUAL.help(), add = MANUAL)]
 pub struct Args {
@@ -46,6 +47,9 @@ impl Args {
         {
             let client = cli::remote(&served)?;
             match cli::wait(client.logout())? {
+                Err(error) if error.code() == ErrorCode::Conflict => {
+                    app.ui.note("the API token stays valid; an administrator revokes it: hub tokens revoke");
+                }
                 Err(error) if error.code() != ErrorCode::Unauthorized => {
                     app.ui.warn(&format!(
                         "the token was not revoked, it stays valid until it expires: {error}"
