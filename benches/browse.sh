@@ -47,12 +47,12 @@ measure() { # file, then hyperfine's arguments
 echo "== mount until the first ls; the command itself"
 measure mount --warmup 1 --cleanup "$ctl restore unmount '$work/ours'" \
   --prepare "$ctl restore unmount '$work/ours' >/dev/null 2>&1 || true" \
-  -n "backup mount, ls" "$ctl backup mount web@latest '$work/ours' -q && ls '$work/ours'"
+  -n "backup mount, ls" "$ctl backup mount web@latest '$work/ours' --volume disk0 -q && ls '$work/ours'"
 measure kernelmount --prepare "umount '$work/kernel' 2>/dev/null || true" --cleanup "umount '$work/kernel'" \
   -n "mount -o loop, ls" "mount -o loop,ro '$work/disk.raw' '$work/kernel' && ls '$work/kernel'"
 
 echo "== reading, caches of both mounts cold (mounted anew), the image's own pages warm"
-remount="$ctl restore unmount '$work/ours' >/dev/null 2>&1; $ctl backup mount web@latest '$work/ours' -q; umount '$work/kernel' 2>/dev/null; mount -o loop,ro '$work/disk.raw' '$work/kernel'"
+remount="$ctl restore unmount '$work/ours' >/dev/null 2>&1; $ctl backup mount web@latest '$work/ours' --volume disk0 -q; umount '$work/kernel' 2>/dev/null; mount -o loop,ro '$work/disk.raw' '$work/kernel'"
 measure read --prepare "$remount" \
   -n "large: kernel" "cat '$work/kernel/large' >/dev/null" \
   -n "large: ours" "cat '$work/ours/large' >/dev/null" \

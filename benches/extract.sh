@@ -5,7 +5,8 @@
 # Each run writes into an empty folder and is timed until the files are there (not until they are on the disk, but with
 # SYNC=1). The image and the backup are in the page cache, the mount is made anew before each run.
 #
-#   benches/extract.sh [RUNS]     default 5; TARGET=FOLDER where to (default: beside the images), SCALE=10 for a tenth
+#   benches/extract.sh [RUNS]     default 5; TARGET=FOLDER where to (default: beside the images), SCALE=10 for a tenth,
+#                               LIBGUESTFS=0 without guestfish
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5}
@@ -55,7 +56,9 @@ find "$SENDENSE_HOME/repository" -name '*.qcow2' -exec cat {} + >/dev/null
 cat "$work"/*.raw >/dev/null
 
 guestfish=()
-if command -v guestfish >/dev/null; then
+if [ "${LIBGUESTFS:-1}" = 0 ]; then
+  echo "without guestfish" >&2
+elif command -v guestfish >/dev/null; then
   export LIBGUESTFS_BACKEND=direct
   guestfish=(yes)
 else
@@ -68,7 +71,7 @@ for kind in small large; do
   raw=$work/$kind.raw
   fresh="rm -rf '$out'; mkdir '$out'; umount -q '$mnt'; mount -o ro,noload,loop '$raw' '$mnt'"
   commands=(
-    -n "$kind: ours" "'$ctl' backup extract $kind@latest /data --output '$out' --quiet && $after"
+    -n "$kind: ours" "'$ctl' backup extract $kind@latest /data --volume disk0 --output '$out' --quiet && $after"
     -n "$kind: cp -a, kernel's mount" "cp -a '$mnt/data' '$out/' && $after"
   )
   [ ${#guestfish[@]} = 0 ] || commands+=(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Finding a name across 30 points, and the difference of two points: sendense-ctl beside its peers, in one run.
 
-  benches/find-diff.py [--work FOLDER] [--runs 3] [--files 100000] [--keep] [--reuse FOLDER]
+  benches/find-diff.py [--work FOLDER] [--runs 3] [--files 100000] [--keep] [--reuse FOLDER] [--only find|diff] [--no-libguestfs]
 
 As root (the peers mount). Makes an ext4 of so many files in folders as a Debian system has them, with a full and 29
 incremental backups of it, a few files changed between any two and 1 % of all between the last two. The peers read the
@@ -73,7 +73,7 @@ def prepare(work, files):
         ctl(state, "backup", "start", "--vm", "bench", "--compress", "--source", str(disk))
 
 
-def measure(work, runs):
+def measure(work, runs, only, libguestfs):
     """Ours and the peers."""
     at, second, state, peer = work / "mnt", work / "mnt2", work / "state", work / "peer"
     for folder in (at, second, peer):
@@ -89,22 +89,27 @@ def measure(work, runs):
     kernel_find = f"""for image in {listed}; do
         {convert} $image {raw}; mount -o loop,ro {raw} {at}
         find {at} -name index.php -exec b2sum {{}} +; umount {at}; rm {raw}; done"""
-    task("find: one name across 30 points", [
-        ours("backup", "find", "index.php", "--vm", "bench", "--volume", "disk0"),
-        Contender("qemu-img convert, mount, find, b2sum of each", ["bash", "-euc", kernel_find], output=None, prepare=lambda: None),
-    ], runs, work, None)
+    if only != "diff":
+        task("find: one name across 30 points", [
+            ours("backup", "find", "index.php", "--vm", "bench", "--volume", "disk0"),
+            Contender("qemu-img convert, mount, find, b2sum of each", ["bash", "-euc", kernel_find], output=None, prepare=lambda: None),
+        ], runs, work, None)
+    if only == "find":
+        return
     before, after = images[-2], images[-1]
     other = peer / "other.raw"
     kernel_diff = f"""{convert} {before} {raw}; {convert} {after} {other}
         mount -o loop,ro {raw} {at}; mount -o loop,ro {other} {second}
         diff -rq --no-dereference {at} {second} >/dev/null || [ $? = 1 ]
         umount {at} {second}; rm {raw} {other}"""
-    task("diff: two points, 1 % of the files changed", [
+    contenders = [
         ours("backup", "diff", "bench@latest~1", "bench@latest", "--volume", "disk0"),
         Contender("qemu-img convert, mount, diff -rq", ["bash", "-euc", kernel_diff], output=None, prepare=lambda: None),
-        Contender("virt-diff", ["virt-diff", "-a", str(before), "-A", str(after)], output=None, prepare=lambda: None,
-                  environment={"LIBGUESTFS_BACKEND": "direct"}, needs=["virt-diff"]),
-    ], runs, work, None)
+    ]
+    if libguestfs:
+        contenders.append(Contender("virt-diff", ["virt-diff", "-a", str(before), "-A", str(after)], output=None,
+                                    prepare=lambda: None, environment={"LIBGUESTFS_BACKEND": "direct"}, needs=["virt-diff"]))
+    task("diff: two points, 1 % of the files changed", contenders, runs, work, None)
     sh(f"SENDENSE_HOME={state} {CTL} backup diff bench@latest~1 bench@latest --volume disk0 --stat >&2")
 
 
@@ -115,12 +120,14 @@ def main():
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--reuse", type=Path)
+    parser.add_argument("--only", choices=("find", "diff"))
+    parser.add_argument("--no-libguestfs", action="store_true")
     options = parser.parse_args()
     work = options.reuse or Path(tempfile.mkdtemp(prefix="sendense-find-", dir=options.work))
     try:
         if not options.reuse:
             prepare(work, options.files)
-        measure(work, options.runs)
+        measure(work, options.runs, options.only, not options.no_libguestfs)
     finally:
         for mount in (work / "mnt", work / "mnt2"):
             subprocess.run(["umount", str(mount)], stderr=subprocess.DEVNULL)
