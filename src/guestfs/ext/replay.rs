@@ -163,6 +163,13 @@ impl Replay<'_> {
 
     fn set_inode(&mut self, number: u32, record: &[u8]) -> Result<()> {
         let mut raw = self.raw(number)?;
+        if record.len() > raw.len() {
+            return Err(untrusted(format!(
+                "inode {number} was written with {} bytes, and has {}",
+                record.len(),
+                raw.len()
+            )));
+        }
         let field = Fields::new("a fast commit", record);
         let was = Fields::new("an inode", &raw);
         let (old, generation, links) = (was.le32(FLAGS)?, was.le32(GENERATION)?, was.le16(LINKS)?);
