@@ -4,7 +4,7 @@
 //! process gets it instead: what was done can't be taken back for that.
 
 use crate::{Hub, Result};
-use api::{AuditQuery, Peer};
+use api::{AuditQuery, ErrorCode, Peer};
 use catalog::{AuditEntry, AuditFilter};
 
 /// The outcome of what was done.
@@ -48,6 +48,11 @@ impl Hub {
             ..AuditEntry::by_hub(deed.action, deed.object)
         };
         if self.inner.passing || !self.catalog().is_writable() {
+            return;
+        }
+        // Nothing was done, because the catalog does not work; the audit log lies in it.
+        let no_catalog = [ErrorCode::CatalogLocked, ErrorCode::CatalogUnavailable].map(ErrorCode::as_str);
+        if entry.outcome.as_deref().is_some_and(|outcome| no_catalog.contains(&outcome)) {
             return;
         }
         let written = match deed.reads {
