@@ -199,5 +199,5 @@ cases! {
     lvm_over_two_disks: "lvm-linear" in "lvm/guest/data", Kept::ALL, FULL;
     lvm_striped_over_two_disks: "lvm-striped" in "lvm/guest/data", Kept::ALL, FULL;
     a_partition_in_lvm: "lvm-gpt" in "lvm/guest/data/part1", Kept::ALL, FULL;
-    luks2_over_lvm: "lvm-luks2" in "lvm/guest/data/luks", Kept::ALL, FULL;
+    luks2_over_lvm: "lvm-luks2" in "lvm/guest/data/luks", Kept::BTRFS, FULL;
 }

@@ -287,7 +287,15 @@ impl Comparison<'_> {
             // Streams in which ntfs-3g keeps attributes of other name spaces, which it does not list.
             let listed = |name: &str| !name.starts_with("user.ntfs-3g.");
             let mine: BTreeMap<_, _> = ours.xattrs.iter().filter(|(name, _)| listed(name)).collect();
-            self.same(path, "extracted attributes", mine, theirs.xattrs.iter().collect());
+            // Where a fast commit makes a file in the inode of one that was deleted, Linux shows the attributes of that one.
+            let stale = |name: &str| {
+                self.replayed
+                    && !self.kept.times_after_replay
+                    && path.starts_with(b"/load ")
+                    && !mine.contains_key(&name.to_owned())
+            };
+            let theirs: BTreeMap<_, _> = theirs.xattrs.iter().filter(|(name, _)| !stale(name)).collect();
+            self.same(path, "extracted attributes", mine, theirs);
         }
         let folder = theirs.kind == "directory";
         if self.kept.times

@@ -22,6 +22,8 @@ pub struct Compared {
     pub accessed: bool,
     /// Extended attributes.
     pub xattrs: bool,
+    /// Whether an attribute of this value that only the mount shows was another file's, which the inode belonged to before.
+    pub stale_xattr: fn(&Path, &[u8]) -> bool,
     /// Sizes of folders.
     pub directory_sizes: bool,
     /// Times of the root folder, which FAT stores nowhere.
@@ -38,6 +40,7 @@ impl Default for Compared {
             changed: true,
             accessed: false,
             xattrs: true,
+            stale_xattr: |_, _| false,
             directory_sizes: true,
             root_times: true,
             time_grain: 1,
@@ -276,6 +279,7 @@ impl Comparison<'_> {
             Err(error) => return self.wrong(path, "xattrs", error, theirs.len()),
         };
         self.count.xattrs += ours.len();
+        theirs.retain(|name, value| ours.contains_key(name) || !(self.what.stale_xattr)(path, value));
         if ours != theirs {
             let shown = |map: &BTreeMap<Vec<u8>, Vec<u8>>| {
                 map.iter()
