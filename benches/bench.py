@@ -309,6 +309,55 @@ def serve(work, disk, where, run):
             remove(path)
 
 
+# Starts a push of one disk, fills it with nbdcopy as the peer's is, completes it, and waits for the end.
+PUSH = """set -e
+api="curl -sS --fail --unix-socket $1 http://hub/api/v1/backups"
+started=$($api -H 'Content-Type: application/json' -d '{"vm_name": "bench", "backup_type": "full", "source": "push",
+  "compression": "'$3'", "disks": [{"capacity_bytes": '$(stat -c %s "$2")'}]}')
+id=$(printf %s "$started" | sed -n 's/.*"backup_id":"\\([^"]*\\)".*/\\1/p')
+uri=$(printf %s "$started" | sed -n 's/.*"nbd_targets_string":"2000:\\([^",]*\\)".*/\\1/p')
+nbdcopy --connections=4 --requests=64 "$2" "$uri"
+$api/$id/complete -X POST > "$2.answer"
+$api/$id/events -N > "$2.answer"
+grep -q '"status":"completed"' "$2.answer"
+rm "$2.answer"
+"""
+
+
+def push(work, disk, where, run):
+    state, target, sink = work / "state", work / "peer.qcow2", work / "sink.sock"
+    socket = state / "hub.sock"
+    hub = ["env", f"SENDENSE_HOME={state}", CTL, "hub", "serve", "--no-listen", "--quiet"]
+    peer = ["qemu-nbd", "--persistent", "--format=qcow2", "--shared=16", "--socket", str(sink), str(target)]
+    if where == "disk":
+        peer.insert(1, "--cache=none")
+
+    def fresh():
+        remove(target)
+        size = str(disk.stat().st_size)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(target), size], check=True)
+
+    def ours(name, compression):
+        command = ["sh", "-c", PUSH, "push", str(socket), str(disk), compression]
+        return Contender(name, command, output=state, servers=[(hub, socket)], needs=["nbdcopy", "curl"])
+
+    run(f"push: nbdcopy → export, {where}", [
+        ours("nbdcopy → the hub's export, completed", "none"),
+        Contender(
+            "nbdcopy → qemu-nbd over a new qcow2",
+            ["nbdcopy", "--connections=4", "--requests=64", str(disk), f"nbd+unix:///?socket={sink}"],
+            output=target, prepare=fresh, servers=[(peer, sink)], needs=["nbdcopy", "qemu-nbd"],
+            sync=target if where == "disk" else None,
+        ),
+        Contender(
+            "sendense-ctl agent push",
+            [CTL, "agent", "push", "--hub", f"unix://{socket}", "--vm", "bench", "--source", str(disk), "--type", "full", "--quiet"],
+            output=state, servers=[(hub, socket)],
+        ),
+        ours("nbdcopy → the hub's export, zstd", "zstd"),
+    ])
+
+
 def memory(work, disk, where, run):
     large = work / "large.raw"
     sparse_copy(disk, large)
@@ -342,7 +391,7 @@ def several(work, disk, where, run):
         remove(path)
 
 
-TASKS = (full, nbd, incremental, restore, serve, memory, several)
+TASKS = (full, nbd, incremental, restore, serve, push, memory, several)
 
 
 def main():

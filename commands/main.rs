@@ -3,6 +3,7 @@
 //! The table of commands, and nothing else: each is a file of its own with its arguments and what it does.
 //! Parsing never acts; every way to end goes through [`end`].
 
+mod agent;
 mod backup;
 mod catalog;
 mod completions;
@@ -63,6 +64,9 @@ enum Command {
     /// The VMs to back up, and their disks
     #[command(subcommand)]
     Vm(vm::Command),
+    /// The capture side: push disks of this machine into a hub elsewhere
+    #[command(subcommand)]
+    Agent(agent::Command),
     /// The catalog itself: move it to another place
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -80,6 +84,7 @@ fn run(command: Command, app: &App) -> Result<Exit> {
         Command::Restore(command) => command.run(app),
         Command::Repo(command) => command.run(app),
         Command::Vm(command) => command.run(app),
+        Command::Agent(command) => command.run(app),
         Command::Catalog(command) => command.run(app),
         Command::Hub(command) => command.run(app),
         Command::Doctor(args) => args.run(app),

@@ -18,6 +18,7 @@ mod mariadb;
 mod mount;
 mod names;
 mod output;
+mod push;
 mod restore;
 mod serve;
 mod sources;

@@ -3,7 +3,7 @@
 //! Scripts against them exist, so nothing here is ever renamed. The object itself is the [`Backup`] of
 //! today without its envelope, so it has no type of its own.
 
-use crate::{Backup, Chain, ChainPoint, StartBackup, schema};
+use crate::{Backup, Chain, ChainPoint, PushDisk, StartBackup, schema};
 use model::{
     BackupId, BackupType, Compression, ContextId, OnTrackingLoss, RepositoryId, RequestedType, SourceUri,
     Status, VmName,
@@ -43,6 +43,9 @@ pub struct Start {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub source: Option<SourceUri>,
+    /// With `"source": "push"`: the disks that the client is going to write.
+    #[serde(default)]
+    pub disks: Vec<PushDisk>,
     /// How to store clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Compression>)]
@@ -64,6 +67,7 @@ impl From<Start> for StartBackup {
             disk_id: old.disk_id,
             tags: old.tags,
             source: old.source,
+            disks: old.disks,
             compression: old.compression,
             on_cbt_loss: old.on_cbt_loss,
             timeout_seconds: old.timeout_seconds,

@@ -78,7 +78,7 @@ pub use repository::{
     RepositoryDeleted, RepositoryList, RepositoryStorage, ScanReport, StorageAnswer, TestReport,
     TestRepository,
 };
-pub use request::{Consolidate, PatchBackup, StartBackup, VerifyRequest};
+pub use request::{Consolidate, PatchBackup, PushDisk, StartBackup, VerifyRequest};
 pub use restore::{RestoreDisk, RestoreReport};
 pub use search::{
     DEFAULT_SEARCH_SECONDS, FileVersion, FoundFile, SearchAnswer, SearchLine, SearchPoints, SearchQuery,

@@ -32,7 +32,8 @@ pub struct StartBackup {
     /// Free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
-    /// Where the disk is read from, for a VM of one disk: registers the VM at its first backup.
+    /// Where the disk is read from, for a VM of one disk: registers the VM at its first backup. `push`: the client
+    /// writes the disks, to the exports that `nbd_targets_string` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "file:///vm/disk0.raw")]
     pub source: Option<SourceUri>,
@@ -40,6 +41,10 @@ pub struct StartBackup {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub sources: Vec<SourceUri>,
+    /// With `"source": "push"`: the disks that the client is going to write. Where left out, those of the VM's last
+    /// such backup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<PushDisk>,
     /// How to store clusters; `none` where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Compression>)]
@@ -76,6 +81,7 @@ impl StartBackup {
             notes: None,
             source: None,
             sources: Vec::new(),
+            disks: Vec::new(),
             compression: None,
             on_cbt_loss: None,
             policy_id: None,
@@ -85,10 +91,30 @@ impl StartBackup {
         }
     }
 
+    /// True where the client writes the disks.
+    pub fn is_push(&self) -> bool {
+        self.source == Some(SourceUri::Push)
+    }
+
     /// The disks' sources in their order, whichever of the two fields they came in.
     pub fn all_sources(&self) -> Vec<&SourceUri> {
         self.source.iter().chain(&self.sources).collect()
     }
+}
+
+/// A disk that a client is going to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PushDisk {
+    /// Position within the VM; that within this list where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<u32>,
+    /// Size in bytes.
+    #[schema(minimum = 1)]
+    pub capacity_bytes: u64,
+    /// The source's own change id as of this point; kept on its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_id: Option<String>,
 }
 
 /// `PATCH /backups/{id}`: only what is named changes.

@@ -52,6 +52,12 @@ impl Counters {
         }
     }
 
+    /// For what is no copy: so much is stored and dealt with by now. Less than before changes nothing.
+    pub fn reached(&self, stored: u64, processed: u64) {
+        self.stored.fetch_max(stored, Ordering::Relaxed);
+        self.processed.fetch_max(processed, Ordering::Relaxed);
+    }
+
     pub(crate) fn begin(&self, total: u64) {
         self.total.store(total, Ordering::Relaxed);
     }

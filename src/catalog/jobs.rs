@@ -167,6 +167,17 @@ impl Catalog {
         })
     }
 
+    /// Records that nothing is heard of a job: it is stalled until the next report.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn record_job_silence(&self, id: &JobId) -> Result<Heard> {
+        transaction!(self.engine.write_light(), |session| {
+            let heard = crate::backups::silence(session, "jobs", "job", id.as_str()).await?;
+            Ok(heard)
+        })
+    }
+
     /// Asks a job to stop.
     ///
     /// # Errors

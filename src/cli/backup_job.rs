@@ -89,15 +89,15 @@ pub async fn to_its_end(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &
 /// # Errors
 /// It did not complete.
 pub async fn completed(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &Backup) -> Result<Backup> {
-    let note = started_line(backup, ui);
+    let note = started(backup, ui);
     let job = follow.job(task(backup), &note).await?;
     let verb = if job.status == Status::Cancelled { "was cancelled" } else { "failed" };
     follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name))?;
     client.backup(&backup.id).await.during(|| format!("{} was made but can't be shown", backup.id))
 }
 
-/// `pgtest2: backup-… started, full, 2 disks, 20.0 GiB`.
-fn started_line(backup: &Backup, ui: &Ui) -> String {
+/// What was begun, for a person: `pgtest2: backup-… started, full, 2 disks, 20.0 GiB`.
+pub fn started(backup: &Backup, ui: &Ui) -> String {
     let mut line = format!("{}: {} started, {}", backup.vm_name, backup.id, backup.backup_type);
     match backup.disk_results.len() {
         0 => {}

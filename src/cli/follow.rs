@@ -60,6 +60,11 @@ impl<'a> Follow<'a> {
         }
     }
 
+    /// The user's side.
+    pub fn ui(&self) -> &Ui {
+        self.ui
+    }
+
     /// Runs all `works` at once to their end, while signals are obeyed.
     pub async fn all<T>(
         &self,

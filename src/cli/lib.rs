@@ -28,6 +28,7 @@ pub mod mounting;
 pub mod place;
 pub mod profiles;
 mod progress;
+pub mod pushing;
 mod screen;
 pub mod secret;
 pub mod serve;

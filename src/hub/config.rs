@@ -3,8 +3,11 @@
 use crate::LoginRules;
 use catalog::Location;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes a sentence for the person in front of the program: the hub has made something by itself, or has
 /// put something right. Called at most a few times; must not block.
@@ -21,12 +24,57 @@ pub struct HubConfig {
     pub logins: LoginRules,
     /// Who hears what the hub does by itself; besides that it is logged.
     pub notice: Option<Notice>,
+    /// Where clients write backups.
+    pub push: PushConfig,
+    /// How long a job may be silent.
+    pub silence: Silence,
+}
+
+/// Where the exports are that clients write backups to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushConfig {
+    /// The address; one that is not of the machine itself needs TLS.
+    pub listen: IpAddr,
+    /// How clients call this machine; the address where nothing is said.
+    pub host: Option<String>,
+    /// The ports, one for each disk that is being written.
+    pub ports: RangeInclusive<u16>,
+    /// The folder of `server-cert.pem` and `server-key.pem`.
+    pub tls: Option<PathBuf>,
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        PushConfig { listen: IpAddr::V4(Ipv4Addr::LOCALHOST), host: None, ports: 10_100..=10_200, tls: None }
+    }
+}
+
+/// How long nothing may be heard of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// Then it is stalled.
+    pub stalled: Duration,
+    /// Then it has failed.
+    pub failed: Duration,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Silence { stalled: Duration::from_secs(60), failed: Duration::from_secs(300) }
+    }
 }
 
 impl HubConfig {
     /// A hub on that state folder, which tells nobody anything.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        HubConfig { state_dir: state_dir.into(), catalog: None, logins: LoginRules::default(), notice: None }
+        HubConfig {
+            state_dir: state_dir.into(),
+            catalog: None,
+            logins: LoginRules::default(),
+            notice: None,
+            push: PushConfig::default(),
+            silence: Silence::default(),
+        }
     }
 
     /// Where the catalog is.

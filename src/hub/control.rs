@@ -26,6 +26,10 @@ pub(crate) enum Stop {
     },
     /// Its lease was broken by another process, or could not be kept alive.
     LeaseLost(String),
+    /// The client that writes its disks has given up, and says why.
+    Reported(String),
+    /// Nothing was heard of it for so many seconds.
+    Silent(u64),
     /// One of its disks failed; the error is that disk's.
     DiskFailed,
 }
@@ -45,6 +49,8 @@ impl Stop {
             Stop::LeaseLost(reason) => {
                 Some(Error::Catalog { reason: reason.clone(), fault: CatalogFault::Other })
             }
+            Stop::Reported(said) => Some(Error::Reported(said.clone())),
+            Stop::Silent(seconds) => Some(Error::Silent(*seconds)),
             Stop::DiskFailed => None,
         }
     }

@@ -265,6 +265,14 @@ pub enum Error {
         /// Bytes that must stay free.
         reserve: u64,
     },
+    /// The client that was to write the disks has given up.
+    #[error("the client that sent the disks gave up: {0}")]
+    Reported(String),
+    /// Nothing was heard of a job.
+    #[error(
+        "nothing was heard of it for {0} s: the client that sends the disks is gone, or can't get through"
+    )]
+    Silent(u64),
     /// Ended by request.
     #[error("cancelled")]
     Cancelled,
@@ -352,6 +360,8 @@ impl Error {
                 ErrorCode::PermissionDenied
             }
             Error::NoSpace { .. } => ErrorCode::NoSpace,
+            Error::Reported(_) => ErrorCode::SourceUnavailable,
+            Error::Silent(_) => ErrorCode::TimedOut,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::TimedOut(_) => ErrorCode::TimedOut,
             Error::WrongPassword { .. } => ErrorCode::Unauthorized,
@@ -448,6 +458,11 @@ impl Error {
             }
             Error::TooManyLogins { .. } => {
                 "root and the hub's own user get in on its machine without a password".into()
+            }
+            Error::Reported(_) => "put right what it says there, then push again".into(),
+            Error::Silent(_) => {
+                "look at the machine that pushes and at the way from there; a client that works sends data or telemetry"
+                    .into()
             }
             Error::TimedOut(_) => "allow more time with --timeout".into(),
             Error::Killed(_) => "retry it: `sendense-ctl backup retry`".into(),

@@ -67,6 +67,17 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// A pair of which the manifest is there.
+    pub(crate) fn beginning(blake3: String, stored_bytes: u64, manifest: PathBuf) -> Self {
+        Stored { image_bytes: 0, stored_bytes, blake3, partials: vec![manifest] }
+    }
+
+    /// The image is there, too.
+    pub(crate) fn with_image(&mut self, image_bytes: u64, image: PathBuf) {
+        self.image_bytes = image_bytes;
+        self.partials.push(image);
+    }
+
     /// The files now belong to a committed transaction.
     pub(crate) fn keep(mut self) {
         self.partials.clear();
@@ -79,6 +90,19 @@ impl Drop for Stored {
             // Best effort: what stays is removed by the next run on this VM.
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// The image of a disk of `size` bytes.
+pub(crate) fn creation(size: u64, backing: Option<String>, compression: Compression) -> Create {
+    Create {
+        backing: backing.map(|file_name| Backing { file_name, format: BackingFormat::Qcow2 }),
+        compression: match compression {
+            Compression::None => qcow2::Compression::None,
+            Compression::Zstd => qcow2::Compression::Zstd { level: ZSTD_LEVEL },
+            Compression::Zlib => qcow2::Compression::Zlib { level: ZLIB_LEVEL },
+        },
+        ..Create::new(size)
     }
 }
 
@@ -95,15 +119,7 @@ pub(crate) fn write(
         plan;
     let sink_failed = |error| CopyError { side: Side::Sink, error };
     let image = repository.absolute(&files.image.partial());
-    let create = Create {
-        backing: backing.map(|file_name| Backing { file_name, format: BackingFormat::Qcow2 }),
-        compression: match compression {
-            Compression::None => qcow2::Compression::None,
-            Compression::Zstd => qcow2::Compression::Zstd { level: ZSTD_LEVEL },
-            Compression::Zlib => qcow2::Compression::Zlib { level: ZLIB_LEVEL },
-        },
-        ..Create::new(size)
-    };
+    let create = creation(size, backing, compression);
     let writer = Writer::create(&image, &create).map_err(sink_failed)?;
     let mut manifest = Checked {
         writer: repository
@@ -135,14 +151,9 @@ pub(crate) fn write(
     let summary_of_hashes =
         manifest.writer.finish().map_err(|error| CopyError { side: Side::Ledger, error: as_block(error) })?;
     // From here on the manifest's file stands by itself.
-    let mut stored = Stored {
-        image_bytes: 0,
-        stored_bytes: summary.stored,
-        blake3: summary_of_hashes.blake3,
-        partials: vec![repository.absolute(&files.manifest.partial())],
-    };
-    stored.image_bytes = writer.finish_at().map_err(sink_failed)?;
-    stored.partials.push(image);
+    let manifest = repository.absolute(&files.manifest.partial());
+    let mut stored = Stored::beginning(summary_of_hashes.blake3, summary.stored, manifest);
+    stored.with_image(writer.finish_at().map_err(sink_failed)?, image);
     Ok(stored)
 }
 

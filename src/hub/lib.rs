@@ -21,8 +21,8 @@
 //! | while a point was mounted | the mount, its folder, its row, its lease | unmounted, removed, the lease broken |
 //! | while a restore ran | the target's own partial file, row not final | the file removed, row failed |
 //!
-//! Recovery runs when a hub is opened (one query when there is nothing to do) and, for one VM, when a job
-//! takes that VM's lease.
+//! Recovery runs when a hub is opened (one query when there is nothing to do), for one VM when a job takes that VM's
+//! lease, and while a hub stays, for jobs of which nothing is heard (`stale`).
 //!
 //! Several hubs, on several machines, may share one catalog on a server and the repositories it names; each is a
 //! process like any other here. A job belongs to the process that accepted it, which holds its lease from
@@ -66,6 +66,7 @@ mod merge;
 mod meter;
 mod mounts;
 mod points;
+mod push;
 mod query;
 mod readers;
 mod recovery;
@@ -75,7 +76,7 @@ mod restore;
 mod sample;
 mod scan;
 mod search;
-mod sources;
+mod stale;
 mod streams;
 mod telemetry;
 mod verify;
@@ -86,9 +87,10 @@ pub use access::{Deed, LoginRules, OK};
 pub use browse::{ArchiveOrder, OpenFile, Outlet, Page, PreparedArchive, PreparedContents, Session};
 pub use catalog::{Location as CatalogLocation, LocationError};
 pub use catalog_copy::{CopiedTable, copy_catalog};
-pub use config::{HubConfig, Notice};
+pub use config::{HubConfig, Notice, PushConfig, Silence};
 pub use error::{CatalogFault, Error, Holder, Missing, Result};
 pub use mounts::MAX_SESSIONS;
+pub use push::PushTarget;
 pub use repositories::RepositoryStatus;
 pub use streams::Lines;
 pub use watch::Events;
@@ -115,6 +117,7 @@ struct Inner {
     mounts: mounts::Registry,
     readers: readers::Readers,
     access: access::Access,
+    sessions: push::Sessions,
     /// Opened to look in passing: nothing is written, leases neither.
     passing: bool,
 }
@@ -141,11 +144,13 @@ impl Hub {
                 mounts,
                 readers: readers::Readers::default(),
                 access,
+                sessions: push::Sessions::default(),
                 passing: false,
             }),
         };
         if hub.catalog().is_writable() {
             hub.recover().await?;
+            hub.watch_over();
         }
         Ok(hub)
     }
@@ -176,6 +181,7 @@ impl Hub {
                 mounts,
                 readers: readers::Readers::default(),
                 access,
+                sessions: push::Sessions::default(),
                 passing: true,
             }),
         })

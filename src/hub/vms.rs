@@ -4,7 +4,7 @@
 //! changes only by being replaced: a backup that names other sources than the registered ones is refused,
 //! because a mistyped path would otherwise continue one disk's chain with another disk's content.
 
-use crate::{Error, Hub, Missing, Only, Result, blocking, failure, sources};
+use crate::{Error, Hub, Missing, Only, Result, blocking, failure};
 use api::CreateVm;
 use jiff::Timestamp;
 use model::{Backup, ContextId, DiskIndex, SourceUri, Stamp, Vm, VmDisk, VmName, shell_word};
@@ -94,6 +94,10 @@ impl Hub {
     pub(crate) async fn registered(&self, vm: Wanted) -> Result<Vm> {
         let new = match vm {
             Wanted::Known(known) => return Ok(known),
+            Wanted::Changed(changed) => {
+                self.catalog().update_vm(&changed).await?;
+                return Ok(changed);
+            }
             Wanted::New(new) => new,
         };
         let sources: Vec<SourceUri> = new.disks.iter().map(|disk| disk.source.clone()).collect();
@@ -145,6 +149,8 @@ impl Hub {
 pub(crate) enum Wanted {
     /// It is registered.
     Known(Vm),
+    /// It is registered, with other disks than these.
+    Changed(Vm),
     /// As it would be registered.
     New(Vm),
 }
@@ -153,7 +159,7 @@ impl Wanted {
     /// The VM either way.
     pub(crate) fn vm(&self) -> &Vm {
         match self {
-            Wanted::Known(vm) | Wanted::New(vm) => vm,
+            Wanted::Known(vm) | Wanted::Changed(vm) | Wanted::New(vm) => vm,
         }
     }
 }
@@ -215,7 +221,7 @@ async fn settle(field: &'static str, wanted: Vec<SourceUri>) -> Result<Vec<VmDis
                 }
                 error => failure::source_failure(index, &uri, error),
             })?;
-            if disks.iter().any(|disk| disk.source == source) {
+            if source != SourceUri::Push && disks.iter().any(|disk| disk.source == source) {
                 return Err(Error::invalid(field, format!("{source} is named twice")));
             }
             disks.push(VmDisk { index, source, capacity_bytes: None });

@@ -2,7 +2,7 @@
 //!
 //! Forms: `/path/to/disk`, `file:///path?format=raw`, `nbd://host[:port]/export`,
 //! `nbds://host[:port]/export?tls-certificates=/dir`, `nbd+unix:///export?socket=/path`,
-//! `nbds+unix:///…`. The NBD forms follow NBD's `doc/uri.md`; their details are read by the `nbd` crate.
+//! `nbds+unix:///…`, and the word `push` where a client writes the disk. The NBD forms follow NBD's `doc/uri.md`; their details are read by the `nbd` crate.
 
 use crate::state::UnknownWord;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,9 @@ impl FromStr for ImageFormat {
     }
 }
 
+/// The word for [`SourceUri::Push`].
+const PUSH: &str = "push";
+
 /// A source or target of a disk's bytes. Serialised as the text a person would write.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -87,6 +90,8 @@ pub enum SourceUri {
     },
     /// An NBD export; the whole URI.
     Nbd(String),
+    /// Nowhere that the hub could read: a client writes the disk to the hub.
+    Push,
 }
 
 /// Why a text is no source.
@@ -121,7 +126,7 @@ impl SourceUri {
     pub fn path(&self) -> Option<&str> {
         match self {
             SourceUri::File { path, .. } => Some(path),
-            SourceUri::Nbd(_) => None,
+            SourceUri::Nbd(_) | SourceUri::Push => None,
         }
     }
 
@@ -129,7 +134,7 @@ impl SourceUri {
     pub fn format(&self) -> ImageFormat {
         match self {
             SourceUri::File { path, format } => format.unwrap_or_else(|| ImageFormat::of_name(path)),
-            SourceUri::Nbd(_) => ImageFormat::Raw,
+            SourceUri::Nbd(_) | SourceUri::Push => ImageFormat::Raw,
         }
     }
 }
@@ -140,6 +145,9 @@ impl FromStr for SourceUri {
     fn from_str(text: &str) -> Result<Self, SourceUriError> {
         if text.is_empty() {
             return Err(SourceUriError::Empty);
+        }
+        if text == PUSH {
+            return Ok(SourceUri::Push);
         }
         if text.starts_with('/') {
             return Ok(SourceUri::File { path: text.to_owned(), format: None });
@@ -220,6 +228,7 @@ impl fmt::Display for SourceUri {
                 write!(f, "?format={format}")
             }
             SourceUri::Nbd(uri) => f.write_str(uri),
+            SourceUri::Push => f.write_str(PUSH),
         }
     }
 }
@@ -249,6 +258,7 @@ mod tests {
             "nbd://h:10809/e",
             "nbds://h/e?tls-certificates=/c",
             "nbd+unix:///e?socket=/run/x",
+            "push",
         ] {
             assert_eq!(text.parse::<SourceUri>().unwrap().to_string(), text);
         }

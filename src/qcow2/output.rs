@@ -179,6 +179,37 @@ impl Output {
         result
     }
 
+    /// Reads back what was written at `offset`. Where that is past the page cache and the caller's memory or the
+    /// place is not as that wants it, it goes through a pooled buffer.
+    pub(crate) fn read(&self, out: &mut [u8], offset: u64) -> Result<()> {
+        let refused = |e| io_at("read", &self.name, offset, e);
+        let aligned = is_aligned(out) && offset.is_multiple_of(ALIGN as u64);
+        if !self.direct.load(Ordering::Relaxed) || aligned {
+            return self.file.read_exact_at(out, offset).map_err(refused);
+        }
+        let mut buf = self.borrow();
+        let mut result = Ok(());
+        let mut done = 0;
+        while done < out.len() && result.is_ok() {
+            let at = offset + done as u64;
+            let skip = (at % ALIGN as u64) as usize;
+            let part = (out.len() - done).min(BOUNCE - skip);
+            let whole = &mut buf.as_mut_slice()[..(skip + part).next_multiple_of(ALIGN)];
+            // All that is handed out is whole pages, so this ends inside of the file.
+            result = self.file.read_exact_at(whole, at - skip as u64);
+            out[done..done + part].copy_from_slice(&whole[skip..skip + part]);
+            done += part;
+        }
+        self.give_back(buf);
+        result.map_err(refused)
+    }
+
+    /// Gives the room of unused clusters back to the file system. Best effort: where it can't, they stay as they are.
+    pub(crate) fn punch(&self, range: std::ops::Range<u64>) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = rustix::fs::fallocate(&self.file, flags, range.start, range.end - range.start);
+    }
+
     fn put(&self, data: &[u8], offset: u64) -> Result<()> {
         let refused = |e| io_at("write", &self.name, offset, e);
         let buffered = !self.direct.load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The refcounts of an image being written.
 //!
-//! Every host cluster that is handed out is used exactly once, except where compressed clusters share it: so
+//! For one that is written once ([`Refcounts`]): every host cluster that is handed out is used exactly once, except where compressed clusters share it: so
 //! nothing is kept for plain data, and only the counts of packed regions are. A block of counts is written as
 //! soon as all regions that began in it are done, hence memory stays bounded by the regions in work: some
 //! blocks of 64 KiB at 64 KiB clusters, each for 2 GiB of file.
@@ -9,6 +9,7 @@ use crate::error::usage;
 use crate::output::Output;
 use block::Result;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// log2 of the bits of a refcount.
@@ -105,6 +106,64 @@ impl Refcounts {
             table.push(at);
         }
         Ok(table)
+    }
+}
+
+/// The refcounts of an image whose clusters were written again and taken back: counted when it is finished, by what
+/// refers to each host cluster. Two bytes a cluster of the file.
+pub(crate) struct Recount {
+    cluster_size: u64,
+    counts: Vec<u16>,
+}
+
+impl Recount {
+    /// For a file of `end` bytes, of which those below `fixed` have their uses.
+    pub(crate) fn new(cluster_size: u64, fixed: u64, end: u64) -> Recount {
+        let mut counts = vec![0; (end / cluster_size) as usize];
+        let fixed = ((fixed / cluster_size) as usize).min(counts.len());
+        counts[..fixed].fill(1);
+        Recount { cluster_size, counts }
+    }
+
+    /// One more entry refers to the host clusters that these bytes touch.
+    pub(crate) fn add(&mut self, bytes: Range<u64>) -> Result<()> {
+        let clusters = bytes.start / self.cluster_size..bytes.end.div_ceil(self.cluster_size);
+        let counts = self.counts.get_mut(clusters.start as usize..clusters.end as usize);
+        let counts = counts.ok_or_else(|| usage("the image", "an entry refers behind the file's end"))?;
+        for count in counts {
+            let more = count.checked_add(1);
+            *count = more.ok_or_else(|| usage("the image", "too many clusters share a host cluster"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the blocks behind all that was handed out until now, and returns where they are. What nothing refers to
+    /// becomes holes of the file.
+    pub(crate) fn finish(mut self, output: &Output) -> Result<Vec<u64>> {
+        let per_block = self.cluster_size / 2;
+        let mut at = 0;
+        for run in self.counts.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
+            let end = at + run.len() as u64 * self.cluster_size;
+            if run.first() == Some(&0) {
+                output.punch(at..end);
+            }
+            at = end;
+        }
+        // What came since, tables, is used once, and so are the blocks, which count themselves.
+        let used = output.end() / self.cluster_size;
+        let mut blocks = used.div_ceil(per_block);
+        while (used + blocks).div_ceil(per_block) > blocks {
+            blocks += 1;
+        }
+        self.counts.resize((used + blocks) as usize, 1);
+        self.counts.resize((blocks * per_block) as usize, 0);
+        let mut hosts = Vec::with_capacity(blocks as usize);
+        for block in self.counts.chunks(per_block as usize) {
+            let at = output.reserve(self.cluster_size)?;
+            output.write(&bytes(block), at)?;
+            hosts.push(at);
+        }
+        Ok(hosts)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::layout::Layout;
 use crate::output::{IoMode, Output};
 use crate::packer::{Packer, Target};
 use crate::refcounts::Refcounts;
+use crate::seal::seal;
 use crate::tables::Tables;
 use block::{BlockSink, Result};
 use std::ops::Range;
@@ -115,29 +116,8 @@ impl Writer {
             packer.flush(&self.target(), true)?;
         }
         self.tables.settle_all(&self.output)?;
-        let refcount_table = self.refcounts.finish(&self.output)?;
-        let cluster_size = self.layout.format.cluster_size();
-        if refcount_table.len() as u64 * 8 > self.layout.refcount_table_clusters * cluster_size {
-            return Err(usage(self.output.name(), "the refcount table is too small"));
-        }
-
-        let l1: Vec<u8> = self
-            .tables
-            .hosts()
-            .flat_map(|host| if host == 0 { 0 } else { host | COPIED }.to_be_bytes())
-            .collect();
-        let l1_length = (self.layout.l1_entries * 8).next_multiple_of(cluster_size);
-        self.output.write_padded(&l1, l1_length as usize, self.layout.l1_offset)?;
-        let table: Vec<u8> = refcount_table.iter().flat_map(|at| at.to_be_bytes()).collect();
-        let table_length = self.layout.refcount_table_clusters * cluster_size;
-        self.output.write_padded(&table, table_length as usize, self.layout.refcount_table_offset)?;
-        let length = self.output.end();
-        self.output.set_length(length)?;
-        self.output.sync()?;
-        self.output.write_padded(&self.layout.header(), cluster_size as usize, 0)?;
-        self.output.sync()?;
-        self.output.keep();
-        Ok(length)
+        let refcount_blocks = self.refcounts.finish(&self.output)?;
+        seal(&self.output, &self.layout, self.tables.hosts(), &refcount_blocks)
     }
 
     fn target(&self) -> Target<'_> {

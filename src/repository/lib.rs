@@ -30,7 +30,9 @@ mod transaction;
 
 pub use error::{Error, Result};
 pub use local::LocalRepository;
-pub use manifest::{Bottom, ChainBaseline, ChainLookup, Manifest, ManifestSummary, ManifestWriter};
+pub use manifest::{
+    Bottom, ChainBaseline, ChainLookup, HashSheet, Manifest, ManifestSummary, ManifestWriter,
+};
 pub use marker::Identity;
 pub use path::{DiskFiles, PARTIAL, RelPath};
 pub use probe::{Check, probe};

@@ -7,7 +7,7 @@
 
 use crate::ballast;
 use crate::gate::{EntryKind, Files, Gate};
-use crate::manifest::{Manifest, ManifestWriter};
+use crate::manifest::{HashSheet, Manifest, ManifestWriter};
 use crate::marker::{self, Identity};
 use crate::path::{disk_folder, vm_folder};
 use crate::recovery::{self, Recovery};
@@ -291,6 +291,14 @@ impl LocalRepository {
     /// [`Error::Io`].
     pub fn create_manifest(&self, path: &RelPath, virtual_size: u64) -> Result<ManifestWriter> {
         ManifestWriter::create(self.gate.clone(), path, virtual_size)
+    }
+
+    /// Begins a table of hashes for a manifest whose disk does not come in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create_hash_sheet(&self, path: &RelPath) -> Result<HashSheet> {
+        HashSheet::create(&self.gate, path)
     }
 
     /// Opens a manifest.

@@ -6,13 +6,14 @@
 //!
 //! Manifests are written and read as streams: neither the writer nor a reader holds more than a few hundred
 //! KiB, whatever the disk's size. Who reads a disk here and there, and not from its beginning to its end, asks a
-//! [`ChainLookup`]. The hashes are not sampled or cached anywhere else.
+//! [`ChainLookup`]. Where a disk is written in any order, a [`HashSheet`] puts its hashes in order. They are not sampled or cached anywhere else.
 
 mod chain;
 mod cursor;
 mod file;
 mod format;
 mod lookup;
+mod sheet;
 mod writer;
 
 pub use chain::{Bottom, ChainBaseline};
@@ -20,4 +21,5 @@ pub use cursor::Runs;
 pub use file::{Manifest, ManifestSummary};
 pub use format::{Run, RunKind};
 pub use lookup::ChainLookup;
+pub use sheet::HashSheet;
 pub use writer::ManifestWriter;

@@ -7,9 +7,9 @@ use crate::extract::{Json, OptionalJson, Path, Query, limit};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery, Consolidate,
-    Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup, Telemetry,
-    VerifyRequest,
+    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery,
+    Consolidate, Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup,
+    Telemetry, VerifyRequest,
 };
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -24,6 +24,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(resolve))
         .routes(routes!(show, patch, delete))
         .routes(routes!(cancel))
+        .routes(routes!(complete))
         .routes(routes!(retry))
         .routes(routes!(verify))
         .routes(routes!(watch))
@@ -89,7 +90,7 @@ pub(crate) async fn page(state: &State, claim: &Claim, mut query: BackupQuery) -
     let only = claim.only();
     let (records, total) = state.hub.backups_among(&query, only.as_deref()).await?;
     let roots = Roots::of(&state.hub).await?;
-    let backups = records.iter().map(|record| roots.backup(record)).collect();
+    let backups = records.iter().map(|record| roots.backup_with_targets(&state.hub, record, claim.caller.role)).collect();
     Ok(BackupList { success: true, backups, total, limit, offset })
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn resolve(
     Query(query): Query<AddressQuery>,
 ) -> Result<Answer<BackupAnswer>> {
     let record = state.hub.resolve_among(&query, claim.only().as_deref()).await?;
-    let backup = answer::backup(&state.hub, &record).await?;
+    let backup = answer::backup_for(&state.hub, &record, claim.caller.role).await?;
     Ok(Answer(BackupAnswer { success: true, backup }))
 }
 
@@ -120,12 +121,12 @@ pub(crate) async fn resolve(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn show(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Path(id): Path<BackupId>,
 ) -> Result<Answer<BackupAnswer>> {
     let record = state.hub.backup(&id).await?;
-    let backup = answer::backup(&state.hub, &record).await?;
+    let backup = answer::backup_for(&state.hub, &record, claim.caller.role).await?;
     Ok(Answer(BackupAnswer { success: true, backup }))
 }
 
@@ -194,6 +195,27 @@ pub(crate) async fn cancel(
     let record = state.hub.backup(&id).await?;
     let backup = answer::backup(&state.hub, &record).await?;
     let message = "Backup is being cancelled".to_owned();
+    Ok((StatusCode::ACCEPTED, Answer(BackupStarted { success: true, message, backup, plan: None })))
+}
+
+/// Say that all disks are written
+///
+/// Of a backup with `"source": "push"`: nothing more is taken, and it is a restore point when its state says so. Its
+/// telemetry may say the same, by the status `completed`.
+#[utoipa::path(post, path = "/api/v1/backups/{id}/complete", operation_id = "complete_backup", tag = "backups",
+    params(("id" = String, Path, description = "The backup's id")),
+    responses(
+        (status = 202, description = "It is being completed", body = BackupStarted),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn complete(
+    _: Operator,
+    Shared(state): Shared<State>,
+    Path(id): Path<BackupId>,
+) -> Result<(StatusCode, Answer<BackupStarted>)> {
+    let record = state.hub.complete_backup(&id).await?;
+    let backup = answer::backup(&state.hub, &record).await?;
+    let message = "Backup is being completed".to_owned();
     Ok((StatusCode::ACCEPTED, Answer(BackupStarted { success: true, message, backup, plan: None })))
 }
 

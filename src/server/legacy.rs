@@ -98,12 +98,12 @@ pub(crate) async fn chain(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn show(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Path(id): Path<BackupId>,
 ) -> Result<Answer<Backup>> {
     let record = state.hub.backup(&id).await?;
-    Ok(Answer(answer::backup(&state.hub, &record).await?))
+    Ok(Answer(answer::backup_for(&state.hub, &record, claim.caller.role).await?))
 }
 
 /// Delete a backup (older form)

@@ -88,6 +88,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule("PATCH", "/backups/{id}", Operator, Backups(&["id"]), Change("backup_change")),
     rule("DELETE", "/backups/{id}", Operator, Backups(&["id"]), Change("backup_delete")),
     rule("POST", "/backups/{id}/cancel", Operator, Backups(&["id"]), Change("backup_cancel")),
+    rule("POST", "/backups/{id}/complete", Operator, Backups(&["id"]), Change("backup_complete")),
     rule("POST", "/backups/{id}/retry", Operator, Backups(&["id"]), Change("backup_retry")),
     rule("POST", "/backups/{id}/verify", Restorer, Backups(&["id"]), Change("backup_verify")),
     rule("POST", "/backups/{id}/merge", Operator, Backups(&["id"]), Change("backup_merge")),

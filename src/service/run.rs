@@ -61,7 +61,13 @@ impl Service {
         let claim = Claim::take(&settings.state_dir)?;
         let wants_tls = settings.listen.iter().any(|listen| matches!(listen, Listen::Https(_)));
         let certificate = if wants_tls { Some(Certificate::open(&settings)?) } else { None };
-        let config = HubConfig { catalog, logins: settings.logins, ..HubConfig::new(&settings.state_dir) };
+        let config = HubConfig {
+            catalog,
+            logins: settings.logins,
+            push: settings.push.clone(),
+            silence: settings.silence,
+            ..HubConfig::new(&settings.state_dir)
+        };
         let hub = Hub::open(config).await?;
         let own = settings.state_dir.join(SOCKET_NAME);
         let mut doors = vec![Door::own(&own)?];

@@ -54,6 +54,11 @@ impl Client {
         self.ask(Method::POST, Path::new("/backups").segment(id).then("/cancel")).await
     }
 
+    /// `POST /backups/{id}/complete`: all disks are written; it is a point when its state says so.
+    pub async fn complete_backup(&self, id: &BackupId) -> Result<BackupStarted, ClientError> {
+        self.ask(Method::POST, Path::new("/backups").segment(id).then("/complete")).await
+    }
+
     /// `POST /backups/{id}/retry`: the same again, as a backup of its own.
     pub async fn retry_backup(&self, id: &BackupId) -> Result<BackupStarted, ClientError> {
         self.ask(Method::POST, Path::new("/backups").segment(id).then("/retry")).await

@@ -18,8 +18,8 @@ mod row;
 mod update;
 
 pub use insert::{Existing, Imported};
-pub(crate) use progress::report;
 pub use progress::{DiskProgress, Heard, Progress};
+pub(crate) use progress::{report, silence};
 pub use query::{BackupFilter, BackupState, TagFilter};
 pub use remove::Marked;
 

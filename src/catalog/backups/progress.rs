@@ -78,6 +78,21 @@ impl Catalog {
         })
     }
 
+    /// Records that nothing is heard of a backup: it is stalled until the next report. When something was last heard
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn record_silence(&self, id: &BackupId) -> Result<Heard> {
+        transaction!(self.engine.write_light(), |session| {
+            let heard = silence(session, "backup_jobs", "backup", id.as_str()).await?;
+            let stall = "UPDATE backup_disks SET status = 'stalled' \
+                         WHERE backup_job_id = ? AND status IN ('pending', 'running')";
+            session.execute(Statement::new(stall).bind(id.as_str())).await?;
+            Ok(heard)
+        })
+    }
+
     /// Asks a backup to stop.
     ///
     /// # Errors
@@ -137,12 +152,28 @@ pub(crate) async fn report(
         .bind(id)
         .bind(at.as_str());
     let taken = session.execute(query).await? > 0;
+    Ok((heard(session, table, what, id).await?, taken))
+}
+
+/// Notes in a job's row that nothing is heard of it.
+pub(crate) async fn silence(
+    session: &mut Session,
+    table: &'static str,
+    what: &'static str,
+    id: &str,
+) -> Result<Heard> {
+    let stall =
+        format!("UPDATE {table} SET status = 'stalled' WHERE id = ? AND status IN ('pending', 'running')");
+    session.execute(Statement::new(stall).bind(id)).await?;
+    heard(session, table, what, id).await
+}
+
+/// What is said of a job in its row.
+async fn heard(session: &mut Session, table: &'static str, what: &'static str, id: &str) -> Result<Heard> {
     let query = format!("SELECT status, cancel_requested FROM {table} WHERE id = ?");
     match session.optional(Statement::new(query).bind(id)).await? {
         Some(row) => {
-            let heard =
-                Heard { status: row.parse("status")?, cancel_requested: row.flag("cancel_requested")? };
-            Ok((heard, taken))
+            Ok(Heard { status: row.parse("status")?, cancel_requested: row.flag("cancel_requested")? })
         }
         None => Err(Error::NotFound { what, id: id.to_owned() }),
     }

@@ -6,19 +6,17 @@
 //! what verifying is for.
 
 use crate::control::Control;
-use crate::points::{OpenRepository, open_lineage};
+use crate::points::{OpenDisk, OpenRepository, open_lineage};
 use crate::{Error, Result};
 use model::{Backup, DiskIndex};
-use repository::Manifest;
 
 /// Layers that the reader opens at most, less the new one.
 const DEEPEST: usize = qcow2::MAX_LAYERS - 1;
 
 /// A parent that can be built on.
-#[derive(Debug)]
 pub(crate) struct Parent {
-    /// The manifests of its chain, the parent's own first.
-    pub manifests: Vec<Manifest>,
+    /// Its disk with all its files open.
+    pub open: OpenDisk,
     /// The file name of its image, which lies in the new image's folder.
     pub backing: String,
     /// Its virtual size in bytes.
@@ -82,5 +80,5 @@ pub(crate) fn examine(
     let on = parent.disk(disk);
     let backing = on.and_then(|on| on.file.rsplit('/').next()).unwrap_or_default().to_owned();
     let size = open.chain.layers().first().map_or(0, |layer| layer.virtual_size);
-    Ok(Ok(Parent { manifests: open.manifests, backing, size }))
+    Ok(Ok(Parent { open, backing, size }))
 }

@@ -11,10 +11,12 @@ use crate::jobs::{Bounds, Entry, Report, persist, supervise};
 use crate::leases::Guard;
 use crate::meter::Meter;
 use crate::points::{OpenRepository, lineage_of, open_repository};
-use crate::{Error, Hub, Result, blocking, sources};
+use crate::push::{self, Receiving, Session};
+use crate::telemetry::{progress_of, sum_up};
+use crate::{Error, Hub, Result, blocking};
 use api::{BackupPlan, JobView, PlannedDisk};
 use block::{BlockSource, Counters, Limiter};
-use catalog::{DiskProgress, Progress};
+use catalog::Heard;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use model::{
@@ -22,12 +24,17 @@ use model::{
     Status, VmName, export_name,
 };
 use repository::{Bottom, ChainBaseline, DiskFiles};
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Bytes of manifest for each granule that may be stored.
 const HASH_BYTES: u64 = 32;
+
+/// A longer time between two looks at a client than this: the hub itself was not there.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// An accepted backup with everything that it holds.
 pub(super) struct Job {
@@ -37,6 +44,8 @@ pub(super) struct Job {
     pub stamp: Stamp,
     pub guard: Guard,
     pub entry: Entry,
+    /// Where its client is met, if one writes the disks.
+    pub push: Option<push::Known>,
 }
 
 /// What the first phase is made from.
@@ -44,6 +53,8 @@ struct Inputs {
     repository: Repository,
     vm: VmName,
     disks: Vec<(DiskIndex, SourceUri)>,
+    /// The sizes of those that a client writes.
+    sizes: BTreeMap<DiskIndex, u64>,
     plan: Plan,
     points: Vec<Backup>,
     on_tracking_loss: OnTrackingLoss,
@@ -61,7 +72,10 @@ struct Prepared {
 struct Disk {
     index: DiskIndex,
     uri: SourceUri,
-    source: Box<dyn BlockSource>,
+    /// What it is read from; `None` where a client writes it.
+    source: Option<Box<dyn BlockSource>>,
+    /// Virtual size in bytes.
+    size: u64,
     parent: Option<Parent>,
     /// Bytes it will take at most, as far as the source tells; 0 for changes.
     estimate: u64,
@@ -71,7 +85,7 @@ impl Job {
     /// Runs it to its end. The lease is given back before anybody hears of the end.
     pub(super) async fn run(mut self) {
         let outcome = self.execute().await;
-        let Job { hub, record, accepted, guard, entry, .. } = self;
+        let Job { hub, record, accepted, guard, entry, push, .. } = self;
         let ended = match outcome {
             Ok(completed) => completed,
             Err(Failed { error, pending }) => {
@@ -81,6 +95,7 @@ impl Job {
                 hub.fail_backup(record, &error, pending).await
             }
         };
+        drop(push);
         guard.release().await;
         entry.view.send_replace(JobView::from(&ended));
     }
@@ -99,6 +114,7 @@ impl Job {
             repository: self.accepted.repository.clone(),
             vm: vm.name.clone(),
             disks: self.accepted.disks.clone(),
+            sizes: self.accepted.sizes(),
             plan: self.accepted.plan.clone(),
             points: hub.points_in(&vm.context_id, &self.accepted.repository.id).await?,
             on_tracking_loss: self.record.on_tracking_loss,
@@ -120,7 +136,9 @@ impl Job {
         let limiter =
             self.record.bandwidth_limit_bps.and_then(NonZeroU64::new).map(Limiter::new).map(Arc::new);
         let counters: Vec<Arc<Counters>> = disks.iter().map(|_| Arc::default()).collect();
+        let session = self.push.as_ref().map(|push| Arc::clone(push.session()));
         let mut report = Reporter::new(&hub, &self.record, &self.entry, counters.clone());
+        report.session = session.clone();
         let copies: Vec<_> = disks
             .into_iter()
             .zip(counters)
@@ -130,9 +148,33 @@ impl Job {
                 let (repository, control, limiter) =
                     (repository.clone(), Arc::clone(&control), limiter.clone());
                 let compression = self.record.compression;
+                let (config, session) = (hub.config().push.clone(), session.clone());
+                let (id, export_name) = (self.record.id.clone(), on.nbd_export_name.clone());
                 blocking::run("disk", move || {
-                    let copied = files.and_then(|files| {
-                        copy(&repository, disk, &files, compression, &counters, limiter.as_deref(), &control)
+                    let copied = files.and_then(|files| match session {
+                        Some(session) => {
+                            let (index, size) = (disk.index, disk.size);
+                            let parent = disk.parent.map(|parent| (parent.open, parent.backing));
+                            let receiving = Receiving {
+                                config,
+                                session,
+                                repository,
+                                files,
+                                id,
+                                index,
+                                export_name,
+                                size,
+                                compression,
+                                parent,
+                                counters,
+                                limiter,
+                            };
+                            push::receive(receiving, &control)
+                        }
+                        None => {
+                            let limiter = limiter.as_deref();
+                            copy(&repository, disk, &files, compression, &counters, limiter, &control)
+                        }
                     });
                     // The others need not go on for nothing.
                     copied.inspect_err(|_| {
@@ -230,7 +272,7 @@ fn first(control: &Control, error: Error) -> Error {
 
 /// Opens the repository and all sources, and looks at the parents. Blocks.
 fn prepare(inputs: Inputs, control: &Control) -> Result<Prepared> {
-    let Inputs { repository, vm, disks, mut plan, points, on_tracking_loss, real } = inputs;
+    let Inputs { repository, vm, disks, sizes, mut plan, points, on_tracking_loss, real } = inputs;
     let repository = open_repository(repository, true)?;
     if real {
         let removed =
@@ -243,9 +285,13 @@ fn prepare(inputs: Inputs, control: &Control) -> Result<Prepared> {
     for ((index, uri), choice) in disks.into_iter().zip(&mut plan.disks) {
         control.check()?;
         let failed = |error| failure::source_failure(index, &uri, error);
-        let source = sources::open(&uri, control.interrupt()).map_err(failed)?;
+        let pushed = sizes.get(&index).copied().filter(|_| uri == SourceUri::Push);
+        let source = match pushed {
+            Some(_) => None,
+            None => Some(sources::open(&uri, control.interrupt()).map_err(failed)?),
+        };
         let parent = sound_parent(&repository, &points, choice, on_tracking_loss, control)?;
-        let size = source.size();
+        let size = source.as_ref().map_or(pushed.unwrap_or(0), |source| source.size());
         match &parent {
             Some(parent) if parent.size != size => {
                 let (before, now) = (ByteSize(parent.size), ByteSize(size));
@@ -258,11 +304,12 @@ fn prepare(inputs: Inputs, control: &Control) -> Result<Prepared> {
             }
             _ => {}
         }
-        let estimate = match &parent {
-            Some(_) => 0,
-            None => block::estimate(source.as_ref()).map_err(failed)?,
+        let estimate = match (&parent, &source) {
+            (None, Some(source)) => block::estimate(source.as_ref()).map_err(failed)?,
+            // Nobody knows before it was compared, or sent.
+            _ => 0,
         };
-        opened.push(Disk { index, uri, source, parent, estimate });
+        opened.push(Disk { index, uri, source, size, parent, estimate });
     }
     if real {
         for disk in &opened {
@@ -303,7 +350,7 @@ fn enter(record: &mut Backup, accepted: &Accepted, prepared: &Prepared, stamp: S
         on.backup_type = choice.kind;
         on.parent_backup_id = choice.parent.clone();
         on.fallback_reason = choice.reason.clone();
-        on.capacity_bytes = disk.source.size();
+        on.capacity_bytes = disk.size;
         on.file = name.relative_path(on.index, choice.kind);
         on.nbd_export_name = export_name(&accepted.vm.context_id, on.index, choice.kind, stamp);
     }
@@ -345,11 +392,12 @@ fn copy(
     limiter: Option<&Limiter>,
     control: &Control,
 ) -> Result<Stored> {
-    let Disk { index, uri, source, parent, .. } = disk;
-    let size = source.size();
+    let Disk { index, uri, source, size, parent, .. } = disk;
+    let source = source.ok_or_else(|| Error::Internal(format!("disk {index} has no source")))?;
     let (what, backing) = match parent {
         Some(parent) => {
-            (What::Changes(ChainBaseline::new(parent.manifests, Bottom::Full, size)), Some(parent.backing))
+            let before = ChainBaseline::new(parent.open.manifests, Bottom::Full, size);
+            (What::Changes(before), Some(parent.backing))
         }
         None => (What::All, None),
     };
@@ -380,6 +428,7 @@ pub(super) async fn rehearse(
         repository: accepted.repository.clone(),
         vm: accepted.vm.name.clone(),
         disks: accepted.disks.clone(),
+        sizes: accepted.sizes(),
         plan: accepted.plan.clone(),
         points: hub.points_in(&accepted.vm.context_id, &accepted.repository.id).await?,
         on_tracking_loss: record.on_tracking_loss,
@@ -417,14 +466,28 @@ pub(super) async fn rehearse(
 struct Reporter<'a> {
     hub: &'a Hub,
     view: &'a watch::Sender<JobView>,
+    control: &'a Control,
     record: Backup,
     counters: Vec<Arc<Counters>>,
     meter: Meter,
+    /// Of a client that writes the disks.
+    session: Option<Arc<Session>>,
+    /// When it was looked for the last time.
+    listened: Instant,
 }
 
 impl<'a> Reporter<'a> {
     fn new(hub: &'a Hub, record: &Backup, entry: &'a Entry, counters: Vec<Arc<Counters>>) -> Self {
-        Reporter { hub, view: &entry.view, record: record.clone(), counters, meter: Meter::default() }
+        Reporter {
+            hub,
+            view: &entry.view,
+            control: &entry.control,
+            record: record.clone(),
+            counters,
+            meter: Meter::default(),
+            session: None,
+            listened: Instant::now(),
+        }
     }
 
     fn refresh(&mut self) {
@@ -434,14 +497,54 @@ impl<'a> Reporter<'a> {
             on.bytes_processed = progress.processed.min(on.capacity_bytes);
         }
         let record = &mut self.record;
-        record.bytes_transferred = record.disks.iter().map(|disk| disk.bytes_transferred).sum();
-        record.bytes_processed = record.disks.iter().map(|disk| disk.bytes_processed).sum();
+        if let Some(session) = &self.session {
+            session.enter(record);
+        }
+        sum_up(record);
         if record.phase == Phase::Transferring {
-            let now = std::time::Instant::now();
+            let now = Instant::now();
             (record.transfer_speed_bps, record.eta_seconds) =
                 self.meter.note(now, record.bytes_processed, record.total_bytes);
         }
         record.last_telemetry_at = Some(Timestamp::now());
+        if let Some(session) = &self.session {
+            if let Some(pace) = session.pace() {
+                (record.transfer_speed_bps, record.eta_seconds) = pace;
+            }
+            record.last_telemetry_at = Some(session.life().last());
+            let session = Arc::clone(session);
+            self.listen(&session);
+        }
+    }
+
+    /// Looks how long nothing was heard of the client. Time in which this process itself was not there (a stopped
+    /// process, a machine that slept) is no silence of the client's.
+    fn listen(&mut self, session: &Session) {
+        let gap = std::mem::replace(&mut self.listened, Instant::now()).elapsed();
+        if gap > AWAY {
+            session.life().excuse(gap);
+        }
+        let silent = session.life().silent();
+        let limits = self.hub.config().silence;
+        let status = if silent >= limits.stalled { Status::Stalled } else { Status::Running };
+        if status == Status::Stalled && self.record.status != status {
+            tracing::warn!(id = %self.record.id, seconds = silent.as_secs(), "nothing is heard of a client");
+        }
+        self.record.status = status;
+        for disk in &mut self.record.disks {
+            disk.status = status;
+        }
+        if silent >= limits.failed {
+            self.control.stop(Stop::Silent(silent.as_secs()));
+        }
+    }
+
+    /// Whether somebody wants the backup cancelled; an error where somebody has ended it.
+    fn heard(&self, heard: Heard) -> Result<bool> {
+        match heard.is_running() {
+            true => Ok(heard.cancel_requested),
+            false => Err(Error::Ended { id: self.record.id.to_string(), status: heard.status }),
+        }
     }
 
     fn into_record(mut self) -> Backup {
@@ -459,30 +562,13 @@ impl Report for Reporter<'_> {
     async fn write(&mut self) -> Result<bool> {
         self.refresh();
         let record = &self.record;
-        let progress = Progress {
-            at: Timestamp::now(),
-            phase: record.phase,
-            bytes_transferred: record.bytes_transferred,
-            bytes_processed: record.bytes_processed,
-            total_bytes: record.total_bytes,
-            transfer_speed_bps: record.transfer_speed_bps,
-            eta_seconds: record.eta_seconds,
-            disks: record
-                .disks
-                .iter()
-                .map(|disk| DiskProgress {
-                    index: disk.index,
-                    status: disk.status,
-                    bytes_transferred: disk.bytes_transferred,
-                    bytes_processed: disk.bytes_processed,
-                    capacity_bytes: disk.capacity_bytes,
-                })
-                .collect(),
-        };
-        let heard = self.hub.catalog().record_progress(&record.id, &progress).await?;
-        if !heard.is_running() {
-            return Err(Error::Ended { id: record.id.to_string(), status: heard.status });
+        if record.status == Status::Stalled {
+            let heard = self.hub.catalog().record_silence(&record.id).await?;
+            return self.heard(heard);
         }
-        Ok(heard.cancel_requested)
+        let at = record.last_telemetry_at.unwrap_or_else(Timestamp::now);
+        let progress = progress_of(record, at);
+        let heard = self.hub.catalog().record_progress(&record.id, &progress).await?;
+        self.heard(heard)
     }
 }

@@ -11,6 +11,7 @@ use model::{
     RequestedType, SourceUri, Stamp, Status, Vm, VmName, export_name,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Four hours.
 const TIME_LIMIT: u64 = 14_400;
@@ -30,6 +31,14 @@ pub(super) struct Accepted {
     pub plan: Plan,
 }
 
+impl Accepted {
+    /// The sizes of the disks that a client writes.
+    pub(super) fn sizes(&self) -> BTreeMap<DiskIndex, u64> {
+        let pushed = self.vm.disks.iter().filter(|disk| disk.source == SourceUri::Push);
+        pushed.filter_map(|disk| Some((disk.index, disk.capacity_bytes?))).collect()
+    }
+}
+
 impl Hub {
     /// Accepts a backup and runs it. What comes back is its record, pending; [`watch`](Hub::watch) and
     /// [`wait`](Hub::wait) tell how it goes on. A VM that is not registered is, where the request names
@@ -41,9 +50,9 @@ impl Hub {
     pub async fn start_backup(&self, request: StartBackup) -> Result<Backup> {
         check(&request)?;
         // Before a default repository is made for nothing.
-        let vm = self.vm_for_backup(&request.vm_name, sources(&request)).await?;
+        let vm = self.vm_asked_for(&request).await?;
         let repository = self.repository_for(&request).await?;
-        if let Wanted::New(new) = &vm {
+        if let Wanted::New(new) | Wanted::Changed(new) = &vm {
             // What is refused must not leave a VM behind.
             self.accept(&request, new.clone(), repository.clone()).await?;
         }
@@ -69,10 +78,15 @@ impl Hub {
                 Ok((record, accepted)) => {
                     let entry = self.inner.registry.enter(JobView::from(&record));
                     guard.guards(&entry.control);
-                    let job =
-                        Job { hub: self.clone(), record: record.clone(), accepted, stamp, guard, entry };
-                    tokio::spawn(job.run());
-                    Ok(record)
+                    let push =
+                        request.is_push().then(|| self.inner.sessions.begin(&record.id, record.disks.len()));
+                    let session = push.as_ref().map(|push| Arc::clone(push.session()));
+                    let (hub, ours) = (self.clone(), record.clone());
+                    tokio::spawn(Job { hub, record: ours, accepted, stamp, guard, entry, push }.run());
+                    match session {
+                        Some(session) => self.until_open(record, &session).await,
+                        None => Ok(record),
+                    }
                 }
                 Err(error) => {
                     guard.release().await;
@@ -90,7 +104,7 @@ impl Hub {
     /// As for [`start_backup`](Hub::start_backup), and those of sources and parents.
     pub async fn plan_backup(&self, request: StartBackup) -> Result<(Backup, BackupPlan)> {
         check(&request)?;
-        let vm = self.vm_for_backup(&request.vm_name, sources(&request)).await?;
+        let vm = self.vm_asked_for(&request).await?;
         let repository = self.repository_for(&request).await?;
         let accepted = self.accept(&request, vm.vm().clone(), repository).await?;
         let now = Timestamp::now();
@@ -120,10 +134,25 @@ impl Hub {
         let stored = self.catalog().backup_request(id).await?;
         let request = match stored.as_deref().map(serde_json::from_str::<StartBackup>) {
             // The sources are the VM's own by now.
+            Some(Ok(request)) if request.is_push() => request,
             Some(Ok(request)) => StartBackup { source: None, sources: Vec::new(), ..request },
             Some(Err(_)) | None => again(&record),
         };
         self.start_backup(request).await
+    }
+
+    async fn vm_asked_for(&self, request: &StartBackup) -> Result<Wanted> {
+        if request.is_push() {
+            return self.vm_for_push(request).await;
+        }
+        let wanted = self.vm_for_backup(&request.vm_name, sources(request)).await?;
+        if wanted.vm().disks.iter().any(|disk| disk.source == SourceUri::Push) {
+            return Err(Error::Conflict {
+                message: format!("the disks of VM {} are written by a client", request.vm_name),
+                hint: "push it again: `sendense-ctl agent push`, or \"source\": \"push\"".into(),
+            });
+        }
+        Ok(wanted)
     }
 
     async fn repository_for(&self, request: &StartBackup) -> Result<Repository> {
@@ -208,6 +237,17 @@ fn check(request: &StartBackup) -> Result<()> {
     if request.bandwidth_limit_bps == Some(0) {
         return Err(Error::invalid("bandwidth_limit_bps", "a limit is at least 1 byte a second"));
     }
+    if request.is_push() != request.all_sources().contains(&&SourceUri::Push)
+        || (request.is_push() && !request.sources.is_empty())
+    {
+        return Err(Error::invalid("source", "\"push\" stands alone in source, and is for all disks"));
+    }
+    if !request.is_push() && !request.disks.is_empty() {
+        return Err(Error::invalid("disks", "only with \"source\": \"push\""));
+    }
+    if request.disks.iter().any(|disk| disk.change_id.as_ref().is_some_and(|id| id.len() > LONGEST_TEXT)) {
+        return Err(Error::invalid("disks", "a change id has at most 4096 bytes"));
+    }
     if request.policy_id.is_some() {
         return Err(Error::Unsupported {
             what: "a backup on behalf of a policy".into(),
@@ -264,7 +304,7 @@ fn first_record(
             bytes_processed: 0,
             file: name.relative_path(*index, choice.kind),
             nbd_export_name: export_name(context, *index, choice.kind, name.stamp),
-            change_id: None,
+            change_id: change_id(request, *index),
             fallback_reason: choice.reason.clone(),
             blake3: None,
             error_message: None,
@@ -305,6 +345,13 @@ fn first_record(
     }
 }
 
+/// The change id of a disk, where its client knows one.
+fn change_id(request: &StartBackup, index: DiskIndex) -> Option<String> {
+    let mut disks = request.disks.iter().enumerate();
+    let found = disks.find(|(n, disk)| disk.disk_id.map_or(*n as u32, |id| id) == index.0);
+    found.and_then(|(_, disk)| disk.change_id.clone())
+}
+
 /// The request that leads to a record, for records whose request was not kept.
 fn again(record: &Backup) -> StartBackup {
     let only = match record.disks.as_slice() {
@@ -313,6 +360,7 @@ fn again(record: &Backup) -> StartBackup {
     };
     StartBackup {
         repository_id: Some(record.repository_id.clone()),
+        source: record.disks.first().filter(|disk| disk.source == SourceUri::Push).map(|_| SourceUri::Push),
         disk_id: only,
         tags: record.tags.clone(),
         notes: record.notes.clone(),

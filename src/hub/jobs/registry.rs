@@ -50,9 +50,14 @@ impl Registry {
 
     /// Asks a job of this process to stop; false where it runs none of that id.
     pub(crate) fn stop(&self, id: &str) -> bool {
+        self.stop_for(id, Stop::Cancelled)
+    }
+
+    /// The same for another reason.
+    pub(crate) fn stop_for(&self, id: &str, reason: Stop) -> bool {
         // Stopping wakes threads, which is not for inside the lock.
         let control = self.lock().get(id).map(|running| Arc::clone(&running.control));
-        control.map(|control| control.stop(Stop::Cancelled)).is_some()
+        control.map(|control| control.stop(reason)).is_some()
     }
 
     /// Asks all to stop.

@@ -64,6 +64,12 @@ impl Target {
                 let uri = text.parse().map_err(|error: nbd::UriError| Error::invalid("target", error))?;
                 return Ok(Target::Export { uri, name });
             }
+            SourceUri::Push => {
+                return Err(Error::invalid(
+                    "target",
+                    "\"push\" is no place: name a file, a device or an export",
+                ));
+            }
             SourceUri::File { path, format } => (PathBuf::from(path), *format),
         };
         let refused = |reason: String| Error::Target { target: name.clone(), reason, permission: false };

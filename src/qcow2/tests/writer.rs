@@ -1,7 +1,9 @@
 //! Images written here, judged by QEMU: `qemu-img check` is clean, `qemu-img compare` finds the source.
 
 use block::{BlockSink, BlockSource};
-use qcow2::{Anywhere, Backing, BackingFormat, Chain, Compression, Create, IoMode, Writer, check};
+use qcow2::{
+    Anywhere, Backing, BackingFormat, Chain, Compression, Content, Create, Draft, IoMode, Writer, check,
+};
 use std::path::Path;
 use std::sync::Mutex;
 use testkit::image::Rng;
@@ -275,4 +277,95 @@ fn empty_disks_and_huge_ones_are_images_too() {
             assert_eq!(extents, [block::Extent::new(0..size, block::ExtentKind::Hole)]);
         }
     }
+}
+
+/// Does to a draft what a client without a plan does, on the clusters `mine` of its disk, and keeps `disk`, which
+/// begins at the first of them, the same.
+fn scribble(draft: &Draft, mine: std::ops::Range<u64>, disk: &mut [u8], below: &[u8], seed: u64) {
+    let cluster = draft.cluster_size();
+    let mut rng = Rng::new(seed);
+    for round in 0..400 {
+        let first = mine.start + rng.below(mine.end - mine.start);
+        let last = (first + 1 + rng.below(6)).min(mine.end);
+        let start = ((first - mine.start) * cluster) as usize;
+        let end = (((last - mine.start) * cluster) as usize).min(disk.len());
+        match rng.below(8) {
+            0 => {
+                draft.zero(first..last);
+                disk[start..end].fill(0);
+            }
+            1 => {
+                draft.forget(first..last);
+                let at = (first * cluster) as usize;
+                disk[start..end].copy_from_slice(&below[at..at + (end - start)]);
+            }
+            2 | 3 if draft.content(first) == Content::Data => {
+                let end = (start + cluster as usize).min(disk.len());
+                let mut read = vec![0xee; end - start];
+                draft.read(first, &mut read).unwrap();
+                assert!(read == disk[start..end], "cluster {first} reads back something else");
+            }
+            _ => {
+                let bytes = testkit::image::mixed(seed ^ round, (end - start) as u64);
+                draft.store(first, &bytes).unwrap();
+                disk[start..end].copy_from_slice(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_draft_that_was_written_again_and_again_is_what_was_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = (9u64 << 20) + 1536;
+    let old = testkit::image::mixed(11, size);
+    let base = folder.path().join("full.qcow2");
+    let writer = Writer::create(&base, &Create::new(size)).unwrap();
+    write(&writer, &old, &|_| false, 1, 2);
+    Box::new(writer).finish().unwrap();
+    let zeros = vec![0; size as usize];
+    for (n, compression) in METHODS.into_iter().enumerate() {
+        for over in [false, true] {
+            let path = folder.path().join(format!("draft-{n}-{over}.qcow2"));
+            let backing = Backing { file_name: "full.qcow2".into(), format: BackingFormat::Qcow2 };
+            let options = Create { backing: over.then_some(backing), compression, ..Create::new(size) };
+            let draft = Draft::create(&path, &options).unwrap();
+            let below = if over { &old } else { &zeros };
+            let mut disk = below.clone();
+            let third = draft.clusters() / 3;
+            std::thread::scope(|scope| {
+                let parts = disk.chunks_mut((third * draft.cluster_size()) as usize);
+                for (part, bytes) in parts.enumerate() {
+                    let first = part as u64 * third;
+                    let mine = first..(first + third).min(draft.clusters());
+                    let draft = &draft;
+                    scope.spawn(move || scribble(draft, mine, bytes, below, part as u64 + 1));
+                }
+            });
+            let stored = (0..draft.clusters()).filter(|at| draft.content(*at) == Content::Data).count();
+            assert_eq!(draft.stored(), stored as u64, "{compression:?}");
+            let length = draft.finish_at().unwrap();
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!(length, meta.len());
+            assert!(length < 2 * size + (1 << 20), "{length} bytes for a disk of {size}");
+            let raw = folder.path().join("disk.raw");
+            testkit::image::write_sparse(&raw, &disk);
+            assert_is(&path, &raw, &disk, &format!("{compression:?}, backing {over}"));
+        }
+    }
+}
+
+#[test]
+fn a_draft_that_is_not_finished_leaves_no_file_and_refuses_what_is_no_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("draft.qcow2");
+    let draft = Draft::create(&path, &Create::new(200_000)).unwrap();
+    assert!(Draft::create(&path, &Create::new(1)).is_err(), "it is there");
+    draft.store(3, &vec![7; 200_000 - 3 * 65536]).unwrap();
+    for (first, length) in [(0, 4096), (3, 65536), (4, 65536), (u64::MAX, 65536)] {
+        assert!(draft.store(first, &vec![1; length]).is_err(), "{length} bytes at cluster {first}");
+    }
+    assert!(draft.read(0, &mut [0; 65536]).is_err(), "nothing is stored there");
+    assert!(draft.finish_at().is_err(), "a write has failed");
+    assert!(!path.exists());
 }

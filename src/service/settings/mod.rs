@@ -14,11 +14,11 @@ mod value;
 pub use listen::Listen;
 pub use resolve::{Origin, Resolved, Source};
 
-use hub::LoginRules;
+use hub::{LoginRules, PushConfig, Silence};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
-use value::{count, duration, duration_up_to, one_of, path, shown_duration, text, texts};
+use value::{count, duration, duration_up_to, one_of, path, ports, shown_duration, text, texts};
 
 /// How a service is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub struct Settings {
     pub logins: LoginRules,
     /// What clients may take.
     pub limits: Limits,
+    /// Where clients write backups.
+    pub push: PushConfig,
+    /// How long nothing may be heard of a job.
+    pub silence: Silence,
 }
 
 /// The longest that a login may last.
@@ -94,6 +98,8 @@ impl Default for Settings {
                 body_timeout: Duration::from_secs(30),
                 write_timeout: Duration::from_secs(60),
             },
+            push: PushConfig::default(),
+            silence: Silence::default(),
         }
     }
 }
@@ -241,5 +247,45 @@ pub const SETTINGS: &[Setting] = &[
         about: "how long a client may leave an answer untaken",
         set: |s, v| duration(v).map(|time| s.limits.write_timeout = time),
         get: |s| shown_duration(s.limits.write_timeout),
+    },
+    Setting {
+        key: "push.listen",
+        about: "IP address of the exports that clients write backups to; off the machine itself only with TLS",
+        set: |s, v| {
+            let address = text(v)?.parse().map_err(|_| "it must be an IP address".to_owned())?;
+            s.push.listen = address;
+            Ok(())
+        },
+        get: |s| Value::String(s.push.listen.to_string()),
+    },
+    Setting {
+        key: "push.host",
+        about: "name by which clients reach that address; empty: the address",
+        set: |s, v| texts(v).map(|names| s.push.host = names.into_iter().next()),
+        get: |s| Value::String(s.push.host.clone().unwrap_or_default()),
+    },
+    Setting {
+        key: "push.ports",
+        about: "their ports, first-last; each disk that is being written takes one",
+        set: |s, v| ports(v).map(|ports| s.push.ports = ports),
+        get: |s| Value::String(format!("{}-{}", s.push.ports.start(), s.push.ports.end())),
+    },
+    Setting {
+        key: "push.tls_certificates",
+        about: "folder of server-cert.pem and server-key.pem for them; empty: no TLS",
+        set: |s, v| path(v).map(|path| s.push.tls = path),
+        get: |s| file(&s.push.tls),
+    },
+    Setting {
+        key: "jobs.stalled_after",
+        about: "after so long without a sign of life a job is stalled",
+        set: |s, v| duration(v).map(|time| s.silence.stalled = time),
+        get: |s| shown_duration(s.silence.stalled),
+    },
+    Setting {
+        key: "jobs.failed_after",
+        about: "after so long without one it has failed",
+        set: |s, v| duration(v).map(|time| s.silence.failed = time),
+        get: |s| shown_duration(s.silence.failed),
     },
 ];

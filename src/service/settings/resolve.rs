@@ -111,6 +111,20 @@ fn whole(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Resul
         let origin = origins.get(given).unwrap_or(&Origin::Default);
         return Err(wrong(given, origin, format!("{missing} must be given too"), None));
     }
+    let problem = if !settings.push.listen.is_loopback() && settings.push.tls.is_none() {
+        Some((
+            "push.listen",
+            "off the machine itself there is TLS only: push.tls_certificates must be given too",
+        ))
+    } else if settings.silence.stalled > settings.silence.failed {
+        Some(("jobs.failed_after", "it is not before jobs.stalled_after"))
+    } else {
+        None
+    };
+    if let Some((key, reason)) = problem {
+        let origin = origins.get(key).unwrap_or(&Origin::Default);
+        return Err(wrong(key, origin, reason.to_owned(), None));
+    }
     Ok(())
 }
 
@@ -238,6 +252,9 @@ mod tests {
             ("listen = ['http://0.0.0.0:80']", &["in the clear"]),
             ("[limits]\nconnections = 0", &["limits.connections", "from 1 to"]),
             ("[tls]\ncertificate = '/c.pem'", &["tls.certificate", "tls.key must be given too"]),
+            ("[push]\nlisten = '0.0.0.0'", &["push.listen", "push.tls_certificates"]),
+            ("[push]\nports = '5-4'", &["push.ports", "10100-10200"]),
+            ("[jobs]\nfailed_after = 1", &["jobs.failed_after", "jobs.stalled_after"]),
             ("state_dir = 'here'", &["state_dir", "absolute path"]),
             ("a = 1\nb =", &["line 2"]),
             ("zzzz = 1", &["hub config show"]),

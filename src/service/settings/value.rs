@@ -49,6 +49,19 @@ pub(super) fn count(value: &Value, bounds: RangeInclusive<u32>) -> Result<u32, S
         .ok_or_else(|| format!("it must be a whole number from {} to {}", bounds.start(), bounds.end()))
 }
 
+/// A range of ports, `10100-10200`, or one.
+pub(super) fn ports(value: &Value) -> Result<RangeInclusive<u16>, String> {
+    let said = match value {
+        Value::Integer(port) => port.to_string(),
+        other => text(other)?,
+    };
+    let (first, last) = said.split_once('-').unwrap_or((&said, &said));
+    match (first.trim().parse(), last.trim().parse()) {
+        (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("it must be a range of ports such as 10100-10200".to_owned()),
+    }
+}
+
 /// A span of time: `90s`, `5m`, `1h30m`; a bare number is seconds.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     duration_up_to(value, LONGEST, "a day")
@@ -94,6 +107,17 @@ pub(super) fn one_of<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_a_range_that_goes_up() {
+        let read = |text: &str| ports(&Value::String(text.to_owned()));
+        assert_eq!(read("10100-10200"), Ok(10100..=10200));
+        assert_eq!(read("7 - 7"), Ok(7..=7));
+        assert_eq!(ports(&Value::Integer(8)), Ok(8..=8));
+        for text in ["", "0-5", "9-8", "1-70000", "a", "1-2-3", "-1"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn spans_of_time_are_read_as_they_are_shown() {

@@ -7,7 +7,8 @@
 //! only* and begins like an image is refused, once, when the source is first taken in ([`settle`]); the
 //! settled source then names its format, and later content changes nothing.
 //!
-//! Opening blocks (files, sockets, child processes): it is done on the job's threads, never on the executor.
+//! Used by the hub, which reads disks by itself, and by the agent, which pushes them. Opening blocks (files, sockets,
+//! child processes): it is not for an executor.
 
 use block::{BlockSource, Error, Result};
 use model::{ImageFormat, SourceUri};
@@ -17,7 +18,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where it can't be opened, has no bytes, or is of a format whose reader is not installed.
-pub(crate) fn open(uri: &SourceUri, interrupt: &nbd::Interrupt) -> Result<Box<dyn BlockSource>> {
+pub fn open(uri: &SourceUri, interrupt: &nbd::Interrupt) -> Result<Box<dyn BlockSource>> {
     let options = nbd::Options { interrupt: interrupt.clone(), ..nbd::Options::default() };
     let source: Box<dyn BlockSource> = match uri {
         SourceUri::Nbd(text) => {
@@ -25,6 +26,10 @@ pub(crate) fn open(uri: &SourceUri, interrupt: &nbd::Interrupt) -> Result<Box<dy
                 .parse::<nbd::Uri>()
                 .map_err(|error| Error::Unsupported { name: text.clone(), reason: error.to_string() })?;
             Box::new(nbd::NbdSource::open(&parsed, &options)?)
+        }
+        SourceUri::Push => {
+            let reason = "a client writes it, the hub can't read it".to_owned();
+            return Err(Error::Unsupported { name: uri.to_string(), reason });
         }
         SourceUri::File { path, .. } => match uri.format() {
             ImageFormat::Raw => Box::new(block::WholeSectors::new(block::FileSource::open(Path::new(path))?)),
@@ -45,7 +50,7 @@ pub(crate) fn open(uri: &SourceUri, interrupt: &nbd::Interrupt) -> Result<Box<dy
 ///
 /// # Errors
 /// Where a file can't be read, or is raw by its name only and begins like an image of another format.
-pub(crate) fn settle(uri: SourceUri) -> Result<SourceUri> {
+pub fn settle(uri: SourceUri) -> Result<SourceUri> {
     let SourceUri::File { path, format } = &uri else { return Ok(uri) };
     let refuse = |source| Error::Open { operation: "open", name: path.clone(), source };
     let meta = std::fs::metadata(path).map_err(refuse)?;
