@@ -2,8 +2,8 @@
 //!
 //! The model: as with [`Writer`](crate::Writer) header, L1 table and refcount table have their places from the
 //! beginning, and data is appended in the order it comes. A plain cluster that comes again is written where it is; one
-//! that is taken back gives its place to the next that needs one. A compressed cluster that comes again is stored
-//! plain from then on, so that a file is never longer than twice its disk, whatever its client does.
+//! that is taken back gives its place to the next that needs one. A cluster that was compressed once is stored plain when
+//! it comes again, so that a file is never much longer than twice its disk, whatever its client does.
 //!
 //! [`finish_at`](Draft::finish_at) counts what refers to each host cluster, writes the tables, and ends as `Writer`
 //! does. Host clusters that nothing refers to any more are free in the image and holes in the file. Dropped without
@@ -16,7 +16,7 @@
 //! Not here: parts of clusters, zeros that need not be stored, hashes.
 
 use crate::entries::Entries;
-use crate::entry::{COPIED, Cluster, ZERO};
+use crate::entry::{COMPRESSED, COPIED, Cluster, ZERO};
 use crate::error::{corrupt, usage};
 use crate::header::CompressionType;
 use crate::layout::Layout;
@@ -30,6 +30,15 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// The mark of a cluster that was stored compressed once and is not any more. No plain entry of a file has this bit (it
+/// is reserved).
+const SPENT: u64 = 4;
+
+/// An entry without the mark; that of a compressed cluster has none, and uses the bit.
+fn unmarked(word: u64) -> u64 {
+    if word & COMPRESSED != 0 { word } else { word & !SPENT }
+}
 
 /// What an image in work stores of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +119,7 @@ impl Draft {
 
     /// What is stored of a cluster.
     pub fn content(&self, cluster: u64) -> Content {
-        match self.entries.get(cluster) {
+        match self.entry(cluster) {
             0 => Content::Nothing,
             ZERO => Content::Zeros,
             _ => Content::Data,
@@ -146,7 +155,7 @@ impl Draft {
         self.check(cluster, out.len() as u64)?;
         let short = (out.len() as u64) < self.cluster_size();
         if let Some(region) = &self.region
-            && self.entries.get(cluster) == WAITING
+            && self.entry(cluster) == WAITING
         {
             let found = self.whole(short, out, |out| region.read(name, self.kind, cluster, out))?;
             if found {
@@ -155,7 +164,7 @@ impl Draft {
             // It was written meanwhile.
         }
         let bad = |reason: &str| corrupt(name, format!("guest cluster {cluster}: {reason}"));
-        match self.layout.format.cluster(self.entries.get(cluster)).map_err(bad)? {
+        match self.layout.format.cluster(self.entry(cluster)).map_err(bad)? {
             Cluster::Data { host } => self.output.read(out, host),
             Cluster::Compressed(packed) => {
                 let mut bytes = vec![0; packed.length as usize];
@@ -186,8 +195,9 @@ impl Draft {
         }
         let mut counts = Recount::new(format.cluster_size(), self.layout.data_start, self.output.end());
         let mut hosts = Vec::new();
-        for table in self.entries.tables() {
-            if table.is_empty() {
+        for mut table in self.entries.tables() {
+            table.iter_mut().for_each(|word| *word = unmarked(*word));
+            if table.iter().all(|word| *word == 0) {
                 hosts.push(0);
                 continue;
             }
@@ -216,7 +226,7 @@ impl Draft {
         let mut fresh = 0..0;
         for (n, bytes) in data.chunks(cluster_size).enumerate() {
             let cluster = first + n as u64;
-            let old = self.entries.get(cluster);
+            let old = self.entry(cluster);
             let at = n * cluster_size..n * cluster_size + bytes.len();
             if self.put_again(cluster, old, bytes)? {
                 self.append(first, data, fresh)?;
@@ -239,6 +249,9 @@ impl Draft {
             // Compressed: plain from now on.
             region.take_back(cluster);
             self.stored.fetch_sub(1, Ordering::Relaxed);
+            return Ok(false);
+        }
+        if self.spent(cluster) != 0 {
             return Ok(false);
         }
         let short = (bytes.len() as u64) < self.cluster_size();
@@ -266,7 +279,8 @@ impl Draft {
             self.write(&data[at..end], host)?;
             let count = ((end - at) as u64).div_ceil(cluster_size);
             for n in 0..count {
-                self.entries.set(cluster + n, (host + n * cluster_size) | COPIED);
+                let word = (host + n * cluster_size) | COPIED;
+                self.entries.set(cluster + n, word | self.spent(cluster + n));
             }
             self.stored.fetch_add(count, Ordering::Relaxed);
             at = end;
@@ -289,7 +303,7 @@ impl Draft {
 
     fn replace(&self, clusters: Range<u64>, word: u64) {
         for cluster in clusters.start..clusters.end.min(self.clusters()) {
-            let old = self.entries.get(cluster);
+            let old = self.entry(cluster);
             if old == word {
                 continue;
             }
@@ -300,10 +314,24 @@ impl Draft {
                 self.stored.fetch_sub(1, Ordering::Relaxed);
             }
             // Looked at again: a region that was written meanwhile has given it a place, which is lost.
-            if let Ok(Cluster::Data { host }) = self.layout.format.cluster(self.entries.set(cluster, word)) {
+            let before = unmarked(self.entries.set(cluster, word | self.spent(cluster)));
+            if let Ok(Cluster::Data { host }) = self.layout.format.cluster(before) {
                 self.free.lock().unwrap_or_else(PoisonError::into_inner).push(host);
             }
         }
+    }
+
+    /// The entry of a cluster as a file would have it.
+    fn entry(&self, cluster: u64) -> u64 {
+        unmarked(self.entries.get(cluster))
+    }
+
+    /// The mark for a cluster's entry, where it was or is stored compressed.
+    fn spent(&self, cluster: u64) -> u64 {
+        let word = self.entries.get(cluster);
+        let compressed =
+            word == WAITING || matches!(self.layout.format.cluster(word), Ok(Cluster::Compressed(_)));
+        if compressed { SPENT } else { word & SPENT }
     }
 
     /// Has a whole cluster read, where only a short one is wanted through memory of its own.

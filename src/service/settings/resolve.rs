@@ -152,12 +152,17 @@ fn find(key: &str, origin: &Origin) -> Result<&'static Setting> {
     if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
         return Ok(setting);
     }
+    // Of two keys that end alike the one that is meant as a whole.
     let similar = |known: &str| {
         let last = known.rsplit('.').next().unwrap_or(known);
-        strsim::jaro_winkler(known, key).max(strsim::jaro_winkler(last, key))
+        let whole = strsim::jaro_winkler(known, key);
+        (whole.max(strsim::jaro_winkler(last, key)), whole)
     };
-    let best =
-        SETTINGS.iter().map(|setting| (similar(setting.key), setting.key)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let best = SETTINGS
+        .iter()
+        .map(|setting| (similar(setting.key), setting.key))
+        .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|((score, _), key)| (score, key));
     let hint = match best {
         Some((score, known)) if score >= SIMILAR => format!("did you mean {known}?"),
         _ => "sendense-ctl hub config show lists every setting".to_owned(),
