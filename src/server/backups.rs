@@ -7,9 +7,9 @@ use crate::extract::{Json, OptionalJson, Path, Query, limit};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery,
-    Consolidate, Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup,
-    Telemetry, VerifyRequest,
+    AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery, Consolidate,
+    Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup, Telemetry,
+    VerifyRequest,
 };
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -90,7 +90,10 @@ pub(crate) async fn page(state: &State, claim: &Claim, mut query: BackupQuery) -
     let only = claim.only();
     let (records, total) = state.hub.backups_among(&query, only.as_deref()).await?;
     let roots = Roots::of(&state.hub).await?;
-    let backups = records.iter().map(|record| roots.backup_with_targets(&state.hub, record, claim.caller.role)).collect();
+    let backups = records
+        .iter()
+        .map(|record| roots.backup_with_targets(&state.hub, record, claim.caller.role))
+        .collect();
     Ok(BackupList { success: true, backups, total, limit, offset })
 }
 
