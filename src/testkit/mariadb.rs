@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// How long a server may take until it answers; the machine may be busy.
@@ -214,9 +214,11 @@ fn wait_for(folder: &Path) {
     assert!(ready, "mariadbd does not come up: {log}");
 }
 
+/// A database of its own. Process ids come around again within one run of all tests, so the moment is in its name.
 fn new_database(folder: &Path) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let moment = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_nanos();
+    let name = format!("test_{}_{}_{moment}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     sql(folder, &format!("CREATE DATABASE {name}"));
     format!("mysql://root@localhost/{name}?socket={}", folder.join(SOCKET).display())
 }
