@@ -6,10 +6,10 @@
 
 use crate::engine::Session;
 use crate::engine::transaction;
-use crate::fields::{inserts, int, text};
+use crate::fields::{Row, inserts, int, text};
 use crate::statement::Statement;
 use crate::{Catalog, Result};
-use model::{BackupId, ContextId, DiskIndex, RepositoryId};
+use model::{Backup, BackupId, ChainGraph, ContextId, DiskIndex, RepositoryId};
 use std::collections::{BTreeMap, HashMap};
 
 /// A full of one disk and everything that is built on it.
@@ -43,22 +43,50 @@ impl Catalog {
             let query = "SELECT c.* FROM backup_chains c JOIN backup_jobs j ON j.id = c.full_backup_id \
                          WHERE c.vm_context_id = ? ORDER BY c.disk_id, j.created_at, j.id";
             let rows = session.all(Statement::new(query).bind(context.as_str())).await?;
-            rows.iter()
-                .map(|row| {
-                    Ok(ChainSummary {
-                        id: row.text("id")?,
-                        vm_context_id: row.parse("vm_context_id")?,
-                        disk: DiskIndex(row.index("disk_id")?),
-                        repository_id: row.parse("repository_id")?,
-                        full_backup_id: row.parse("full_backup_id")?,
-                        latest_backup_id: row.parse("latest_backup_id")?,
-                        total_backups: row.int("total_backups")?,
-                        total_size_bytes: row.int("total_size_bytes")?,
-                    })
-                })
-                .collect()
+            rows.iter().map(summary).collect()
         })
     }
+
+    /// The points of a disk's chain that ends with `latest`, oldest first, without a look at the other points of its VM;
+    /// `None` where the chain can't be told so: the caller looks at all of them.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn chain_ending_with(&self, latest: &Backup, disk: DiskIndex) -> Result<Option<Vec<Backup>>> {
+        transaction!(self.engine.read(), |session| {
+            let query = "SELECT * FROM backup_chains WHERE vm_context_id = ? AND disk_id = ? AND latest_backup_id = ?";
+            let query = Statement::new(query)
+                .bind(latest.vm_context_id.as_str())
+                .bind(i64::from(disk.0))
+                .bind(latest.id.as_str());
+            let Some(chain) = session.optional(query).await?.as_ref().map(summary).transpose()? else {
+                return Ok(None);
+            };
+            // What is built on a full is younger, unless a clock was put back: then the numbers disagree.
+            let full = Statement::new("SELECT created_at FROM backup_jobs WHERE id = ?");
+            let Some(full) = session.optional(full.bind(chain.full_backup_id.as_str())).await? else {
+                return Ok(None);
+            };
+            let since = full.text("created_at")?;
+            let points = crate::backups::points_since(session, &chain, &since).await?;
+            let graph = ChainGraph::new(&points);
+            let members: Vec<Backup> = graph.chain(&latest.id, disk).into_iter().cloned().collect();
+            Ok((members.len() as u64 == chain.total_backups).then_some(members))
+        })
+    }
+}
+
+fn summary(row: &Row) -> Result<ChainSummary> {
+    Ok(ChainSummary {
+        id: row.text("id")?,
+        vm_context_id: row.parse("vm_context_id")?,
+        disk: DiskIndex(row.index("disk_id")?),
+        repository_id: row.parse("repository_id")?,
+        full_backup_id: row.parse("full_backup_id")?,
+        latest_backup_id: row.parse("latest_backup_id")?,
+        total_backups: row.int("total_backups")?,
+        total_size_bytes: row.int("total_size_bytes")?,
+    })
 }
 
 /// One disk of one completed point.
@@ -71,10 +99,10 @@ struct Link {
 
 /// Brings the rows of a VM in line with its completed points.
 pub(crate) async fn recompute(session: &mut Session, context: &ContextId) -> Result<()> {
-    // The status is written so that no index on it is taken: that would walk the points of all VMs.
+    // By the VM: an index on the status would walk the points of all VMs.
     let query = "SELECT j.id, j.repository_id, d.disk_index, d.parent_backup_id, d.size_bytes \
-                 FROM backup_jobs j JOIN backup_disks d ON d.backup_job_id = j.id \
-                 WHERE j.vm_context_id = ? AND CASE j.status WHEN 'completed' THEN 1 ELSE 0 END = 1 ORDER BY j.created_at, j.id";
+                 FROM backup_jobs j [index idx_vm_context_id] [join] backup_disks d ON d.backup_job_id = j.id \
+                 WHERE j.vm_context_id = ? AND j.status = 'completed' ORDER BY j.created_at, j.id";
     let rows = session.all(Statement::new(query).bind(context.as_str()).for_change()).await?;
     let mut disks: BTreeMap<u32, Vec<Link>> = BTreeMap::new();
     for row in &rows {

@@ -3,18 +3,18 @@
 //! A job's row is its only memory: the runner writes how far it is, other processes read that and ask for
 //! cancellation by a column. Progress never goes back, and nothing changes a job that has ended.
 
+use crate::counts::{Changes, Entry};
 use crate::engine::Session;
 use crate::engine::transaction;
 use crate::fields::{
-    Fields, Row, flag, inserts, int, maybe_int, maybe_text, maybe_time, number, stamp, text, time, update,
+    Fields, Row, flag, inserts, int, maybe_int, maybe_text, maybe_time, stamp, text, time, update,
 };
 use crate::statement::Statement;
-use crate::{CancelRequest, Catalog, Error, Heard, Page, Progress, Result};
+use crate::{CancelRequest, Catalog, Error, Heard, Progress, Result};
 use jiff::Timestamp;
 use model::{BackupId, JobId, JobType, Phase, RepositoryId, Status, VmName};
 
-pub(crate) const UNFINISHED: &str =
-    "SELECT * FROM jobs WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
+pub(crate) const UNFINISHED: &str = "SELECT * FROM jobs [index idx_jobs_status] WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
 
 /// The record of a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,29 +63,6 @@ pub struct JobRecord {
     pub completed_at: Option<Timestamp>,
 }
 
-/// Which jobs to list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobFilter {
-    /// Of this type.
-    pub job_type: Option<JobType>,
-    /// In this state.
-    pub status: Option<Status>,
-    /// About this point.
-    pub backup_id: Option<BackupId>,
-    /// For one of these VMs.
-    pub vm_names: Option<Vec<VmName>>,
-    /// At most so many.
-    pub limit: u32,
-    /// After so many.
-    pub offset: u64,
-}
-
-impl Default for JobFilter {
-    fn default() -> Self {
-        JobFilter { job_type: None, status: None, backup_id: None, vm_names: None, limit: 100, offset: 0 }
-    }
-}
-
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobEnd {
@@ -113,6 +90,10 @@ impl Catalog {
                     return Err(Error::AlreadyExists { what: "job", id: job.id.to_string() });
                 }
             }
+            let mut changes = Changes::default();
+            let created_at = stamp("created_at", job.created_at)?;
+            changes.add(&Entry::of_job(job.job_type.as_str(), job.status, &created_at));
+            changes.write(session).await?;
             Ok(())
         })
     }
@@ -125,23 +106,6 @@ impl Catalog {
         transaction!(self.engine.read(), |session| {
             let query = Statement::new("SELECT * FROM jobs WHERE id = ?").bind(id.as_str());
             session.optional(query).await?.as_ref().map(read).transpose()
-        })
-    }
-
-    /// Jobs, newest first.
-    ///
-    /// # Errors
-    /// Only the catalog's own.
-    pub async fn jobs(&self, filter: &JobFilter) -> Result<Page<JobRecord>> {
-        transaction!(self.engine.read(), |session| {
-            let mut query = Statement::new("SELECT * FROM jobs");
-            conditions(&mut query, filter);
-            query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
-            query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
-            let items = session.all(query).await?.iter().map(read).collect::<Result<_>>()?;
-            let mut count = Statement::new("SELECT COUNT(*) AS n FROM jobs");
-            conditions(&mut count, filter);
-            Ok(Page { items, total: session.number(count).await? })
         })
     }
 
@@ -205,16 +169,12 @@ impl Catalog {
             ("completed_at", time("completed_at", end.at)?),
         ];
         transaction!(self.engine.write(), |session| {
+            let before = crate::backups::state(session, "jobs", "job", id.as_str()).await?;
             let mut statement = update("jobs", row.clone(), "id", id.as_str());
             statement.push(" AND status IN ('pending', 'running', 'stalled')");
             let ended = session.execute(statement).await? > 0;
-            if !ended
-                && session
-                    .optional(Statement::new("SELECT id FROM jobs WHERE id = ?").bind(id.as_str()))
-                    .await?
-                    .is_none()
-            {
-                return Err(Error::NotFound { what: "job", id: id.to_string() });
+            if ended {
+                crate::backups::count_as(session, id.as_str(), &before, end.status).await?;
             }
             Ok(ended)
         })
@@ -227,12 +187,20 @@ impl Catalog {
     pub async fn forget_jobs(&self, ended_before: Timestamp) -> Result<u64> {
         let before = stamp("completed_at", ended_before)?;
         transaction!(self.engine.write(), |session| {
+            let mut changes = Changes::default();
+            let going = "SELECT job_type, status, created_at FROM jobs \
+                         WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
+            for row in session.all(Statement::new(going).bind(before.as_str()).for_change()).await? {
+                let status = row.parse("status")?;
+                changes.remove(&Entry::of_job(&row.text("job_type")?, status, &row.text("created_at")?));
+            }
             let ended = "SELECT id FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
             let logs = format!("DELETE FROM job_log WHERE job_id IN ({ended})");
             session.execute(Statement::new(logs).bind(before.as_str())).await?;
             let jobs =
                 "DELETE FROM jobs WHERE completed_at < ? AND status IN ('completed', 'failed', 'cancelled')";
             let gone = session.execute(Statement::new(jobs).bind(before.as_str())).await?;
+            changes.write(session).await?;
             Ok(gone)
         })
     }
@@ -255,24 +223,6 @@ pub(crate) async fn cancel(
     };
     let status: Status = row.parse("status")?;
     Ok(if status.is_final() { CancelRequest::Ended(status) } else { CancelRequest::Noted })
-}
-
-fn conditions(query: &mut Statement, filter: &JobFilter) {
-    let wanted = [
-        ("job_type", filter.job_type.map(|t| t.as_str().to_owned())),
-        ("status", filter.status.map(|s| s.as_str().to_owned())),
-        ("backup_id", filter.backup_id.as_ref().map(|id| id.to_string())),
-    ];
-    let mut joint = " WHERE ";
-    for (column, value) in wanted {
-        if let Some(value) = value {
-            query.push(joint).push(column).push(" = ").push_bind(value);
-            joint = " AND ";
-        }
-    }
-    if let Some(names) = &filter.vm_names {
-        query.push(joint).push("vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
-    }
 }
 
 fn fields(job: &JobRecord) -> Result<Fields> {
@@ -301,7 +251,7 @@ fn fields(job: &JobRecord) -> Result<Fields> {
     ])
 }
 
-fn read(row: &Row) -> Result<JobRecord> {
+pub(crate) fn read(row: &Row) -> Result<JobRecord> {
     Ok(JobRecord {
         id: row.parse("id")?,
         job_type: row.parse("job_type")?,

@@ -13,14 +13,17 @@
 //! (`repository`), when a dead process's leases are broken (`hub`). The tables are described in
 //! `docs/database.md`.
 
+mod all_jobs;
 mod audit;
 mod backups;
 mod chains;
 mod copy;
+mod counts;
 mod engine;
 mod error;
 mod fields;
 mod jobs;
+mod latest;
 mod leases;
 mod location;
 mod owner;
@@ -33,6 +36,7 @@ mod tokens;
 mod users;
 mod vms;
 
+pub use all_jobs::{AnyJob, JobFilter};
 pub use audit::{AuditEntry, AuditFilter, LogEntry, LogLevel};
 pub use backups::{
     BackupFilter, BackupState, DiskProgress, Existing, Heard, Imported, Marked, Progress, TagFilter,
@@ -40,7 +44,7 @@ pub use backups::{
 pub use chains::ChainSummary;
 pub use copy::TableContent;
 pub use error::{Error, Result};
-pub use jobs::{JobEnd, JobFilter, JobRecord};
+pub use jobs::{JobEnd, JobRecord};
 pub use leases::{Acquired, Lease, LeaseHolder, LeaseMode, LeaseRequest};
 pub use location::{Location, LocationError, Server};
 pub use owner::{HEARTBEAT_LIMIT, Owner, OwnerState, owner_state};

@@ -20,9 +20,10 @@ pub struct Usage {
     pub size_bytes: u64,
 }
 
-/// The cast is for MariaDB, whose sums are decimals.
-pub(crate) const USAGE: &str = "SELECT repository_id, COUNT(*) AS n, CAST(SUM(size_bytes) AS SIGNED) AS total \
-                                FROM backup_jobs WHERE status = 'completed' GROUP BY repository_id";
+/// What lists count by (`counts`) holds their sizes too.
+pub(crate) const USAGE: &str = "SELECT repository_id, CAST(SUM(entries) AS SIGNED) AS n, \
+                                CAST(SUM(size_bytes) AS SIGNED) AS total FROM list_counts WHERE day = '' \
+                                AND job_type = 'backup' AND status = 'completed' GROUP BY repository_id";
 
 /// The `config` column: what `POST /repositories` takes under that name, without secrets.
 #[derive(Serialize, Deserialize)]
@@ -157,7 +158,7 @@ impl Catalog {
                 let delete = format!("DELETE FROM {table} WHERE {key} IN ({jobs})");
                 session.execute(Statement::new(delete).bind(id.as_str())).await?;
             }
-            for table in ["backup_jobs", "backup_chains"] {
+            for table in ["backup_jobs", "backup_chains", "list_counts", "tag_counts"] {
                 let delete = format!("DELETE FROM {table} WHERE repository_id = ?");
                 session.execute(Statement::new(delete).bind(id.as_str())).await?;
             }
@@ -175,6 +176,7 @@ impl Catalog {
         transaction!(self.engine.read(), |session| {
             let rows = session.all(Statement::new(USAGE)).await?;
             rows.iter()
+                .filter(|row| row.int("n").map_or(true, |n| n > 0))
                 .map(|row| {
                     let usage = Usage { backup_count: row.int("n")?, size_bytes: row.int("total")? };
                     Ok((row.parse("repository_id")?, usage))

@@ -5,7 +5,7 @@
 //!
 //! # What a migration may hold
 //! One text for SQLite and MariaDB; a test reads each, and the tests of the tables run on both.
-//! - `CREATE TABLE`, `CREATE INDEX`, `CREATE UNIQUE INDEX`, `ALTER TABLE … ADD COLUMN`; and `DELETE FROM`, `UPDATE`,
+//! - `CREATE TABLE`, `CREATE INDEX`, `CREATE UNIQUE INDEX`, `DROP INDEX`, `ALTER TABLE … ADD COLUMN`; and `DELETE FROM`, `UPDATE`,
 //!   `INSERT INTO … SELECT` that come to the same when they run twice: on MariaDB a migration that was
 //!   interrupted runs again from its beginning. One statement ends with `;` at the end of a line, and no `;`
 //!   stands anywhere else. No `IF NOT EXISTS`, engine or character set: the engine adds them.
@@ -15,6 +15,7 @@
 //!
 //! # What a query may hold
 //! Queries are `statement::Statement`s with `?` for every value, run in `transaction!`.
+//! - `[index NAME]` behind a table and `[join]` for `JOIN` fix how a list is read (`statement`).
 //! - No `RETURNING`, `ON CONFLICT`, `ON DUPLICATE KEY`, `||`, functions on dates or JSON; `COUNT`, `SUM` (as
 //!   `CAST(SUM(…) AS SIGNED)`), `MAX`, `COALESCE`, `CASE`, `SUBSTR` are the same on both.
 //! - An `UPDATE` must not depend on whether a column that it sets is seen old or new on its right side, and it
@@ -32,13 +33,15 @@ use sqlx::{Row, SqlSafeStr, SqliteConnection};
 use std::sync::Arc;
 
 /// The newest version that this program knows.
-pub(crate) const KNOWN: i64 = 3;
+pub(crate) const KNOWN: i64 = 5;
 
 /// Number, name, text.
 const TEXTS: [(i64, &str, &str); KNOWN as usize] = [
     (1, "initial", include_str!("migrations/0001_initial.sql")),
     (2, "restore mounts", include_str!("migrations/0002_restore_mounts.sql")),
     (3, "users", include_str!("migrations/0003_users.sql")),
+    (4, "counts", include_str!("migrations/0004_counts.sql")),
+    (5, "audit order", include_str!("migrations/0005_audit_order.sql")),
 ];
 
 pub(crate) fn migrations() -> Vec<Migration> {
@@ -56,6 +59,25 @@ pub(crate) fn statements(sql: &str) -> Vec<String> {
         .map(|statement| statement.trim().trim_end_matches(';').to_owned())
         .filter(|s| !s.is_empty())
         .collect()
+}
+
+/// The table of an index that some migration makes.
+pub(crate) fn table_of_index(index: &str) -> Option<&'static str> {
+    let made = format!("INDEX {index} ON ");
+    let rest = TEXTS.into_iter().find_map(|(_, _, sql)| sql.split_once(made.as_str()))?.1;
+    rest.split([' ', '(']).next()
+}
+
+/// The statements that make the numbers of lists anew (`counts`).
+pub(crate) fn counting() -> Vec<String> {
+    let of_numbers = |statement: &String| {
+        ["list_counts", "tag_counts"].iter().any(|table| {
+            ["DELETE FROM ", "INSERT INTO "]
+                .iter()
+                .any(|verb| statement.starts_with(&format!("{verb}{table}")))
+        })
+    };
+    TEXTS.into_iter().flat_map(|(_, _, sql)| statements(sql)).filter(of_numbers).collect()
 }
 
 /// A table as the migrations make it.
@@ -201,6 +223,7 @@ mod tests {
                     "CREATE TABLE ",
                     "CREATE INDEX ",
                     "CREATE UNIQUE INDEX ",
+                    "DROP INDEX ",
                     "ALTER TABLE ",
                     "DELETE FROM ",
                     "UPDATE ",
@@ -208,6 +231,9 @@ mod tests {
                 ];
                 assert!(known.iter().any(|known| statement.starts_with(known)), "{statement}");
                 assert!(!statement.contains(';'), "two statements in one: {statement}");
+                if let Some(index) = statement.strip_prefix("DROP INDEX ") {
+                    assert!(table_of_index(index).is_some(), "{statement}");
+                }
                 if statement.starts_with("ALTER TABLE ") {
                     assert!(statement.contains(" ADD COLUMN "), "{statement}");
                 }

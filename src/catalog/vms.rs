@@ -6,6 +6,10 @@ use crate::fields::{Fields, Row, gigabytes, inserts, int, maybe_int, text, time,
 use crate::statement::Statement;
 use crate::{Catalog, Error, Page, Result};
 use model::{ContextId, DiskIndex, Vm, VmDisk, VmName};
+use std::collections::HashMap;
+
+/// Most VMs whose disks are read by one query; from 1,000 on MariaDB makes a table of them.
+const CONTEXTS_PER_QUERY: usize = 500;
 
 /// Until sources are registered, all VMs belong to this one; the name is unique within a source.
 const LOCAL_SOURCE: &str = "local";
@@ -81,20 +85,17 @@ impl Catalog {
     pub async fn vms(&self, limit: u32, offset: u64, names: Option<&[VmName]>) -> Result<Page<Vm>> {
         let among = |query: &mut Statement| {
             if let Some(names) = names {
-                query.push(" WHERE vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
+                query.push_among("vm_name", names.iter().map(VmName::as_str));
             }
         };
         transaction!(self.engine.read(), |session| {
-            let mut query = Statement::new("SELECT * FROM vm_contexts");
+            let mut query = Statement::new("SELECT * FROM vm_contexts WHERE 1 = 1");
             among(&mut query);
             query.push(" ORDER BY vm_name, context_id LIMIT ").push_bind(i64::from(limit));
             query.push(" OFFSET ").push_bind(crate::fields::number("offset", offset)?);
             let rows = session.all(query).await?;
-            let mut items = Vec::with_capacity(rows.len());
-            for row in &rows {
-                items.push(read_vm(session, row).await?);
-            }
-            let mut count = Statement::new("SELECT COUNT(*) AS n FROM vm_contexts");
+            let items = read_vms(session, &rows).await?;
+            let mut count = Statement::new("SELECT COUNT(*) AS n FROM vm_contexts WHERE 1 = 1");
             among(&mut count);
             let total = session.number(count).await?;
             Ok(Page { items, total })
@@ -167,30 +168,43 @@ async fn delete_disks(session: &mut Session, context: &ContextId) -> Result<()> 
 
 async fn one(session: &mut Session, row: Option<Row>) -> Result<Option<Vm>> {
     match row {
-        Some(row) => Ok(Some(read_vm(session, &row).await?)),
+        Some(row) => Ok(read_vms(session, &[row]).await?.pop()),
         None => Ok(None),
     }
 }
 
-async fn read_vm(session: &mut Session, row: &Row) -> Result<Vm> {
-    let context_id: ContextId = row.parse("context_id")?;
-    let query = Statement::new("SELECT * FROM vm_disks WHERE vm_context_id = ? ORDER BY disk_index");
-    let disks = session.all(query.bind(context_id.as_str())).await?;
-    let disks = disks
+/// The VMs of these rows, in their order, with their disks.
+async fn read_vms(session: &mut Session, rows: &[Row]) -> Result<Vec<Vm>> {
+    let mut vms = rows
         .iter()
-        .map(|disk| {
-            Ok(VmDisk {
-                index: DiskIndex(disk.index("disk_index")?),
-                source: disk.parse("source_uri")?,
-                capacity_bytes: disk.maybe_int("capacity_bytes")?,
+        .map(|row| {
+            Ok(Vm {
+                context_id: row.parse("context_id")?,
+                name: row.parse("vm_name")?,
+                disks: Vec::new(),
+                created_at: row.parse("created_at")?,
+                updated_at: row.parse("updated_at")?,
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(Vm {
-        context_id,
-        name: row.parse("vm_name")?,
-        disks,
-        created_at: row.parse("created_at")?,
-        updated_at: row.parse("updated_at")?,
-    })
+    let mut positions = HashMap::with_capacity(vms.len());
+    for (position, vm) in vms.iter().enumerate() {
+        positions.insert(vm.context_id.to_string(), position);
+    }
+    let contexts: Vec<String> = vms.iter().map(|vm| vm.context_id.to_string()).collect();
+    for contexts in contexts.chunks(CONTEXTS_PER_QUERY) {
+        let mut query = Statement::new("SELECT * FROM vm_disks WHERE vm_context_id IN (");
+        query.push_list(contexts.iter().map(String::as_str)).push(") ORDER BY vm_context_id, disk_index");
+        for disk in session.all(query).await? {
+            let position = positions.get(&disk.text("vm_context_id")?);
+            if let Some(vm) = position.and_then(|position| vms.get_mut(*position)) {
+                vm.disks.push(VmDisk {
+                    index: DiskIndex(disk.index("disk_index")?),
+                    source: disk.parse("source_uri")?,
+                    capacity_bytes: disk.maybe_int("capacity_bytes")?,
+                });
+            }
+        }
+    }
+    Ok(vms)
 }

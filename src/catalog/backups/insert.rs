@@ -2,6 +2,7 @@
 
 use super::row::{fields, insert_disks, insert_tags};
 use super::update::write_back;
+use crate::counts::{Changes, Entry};
 use crate::engine::Session;
 use crate::engine::transaction;
 use crate::fields::{Value, inserts, text};
@@ -59,6 +60,9 @@ impl Catalog {
             if backup.is_point() {
                 chains::recompute(session, &backup.vm_context_id).await?;
             }
+            let mut changes = Changes::default();
+            changes.add(&Entry::of_backup(backup)?);
+            changes.write(session).await?;
             Ok(())
         })
     }
@@ -89,6 +93,7 @@ impl Catalog {
         transaction!(self.engine.write(), |session| {
             let mut repositories = BTreeMap::new();
             let mut contexts: BTreeSet<ContextId> = BTreeSet::new();
+            let mut changes = Changes::default();
             let known = known_ids(session, backups).await?;
             let mut rows = Vec::with_capacity(backups.len());
             let mut new = Vec::with_capacity(backups.len());
@@ -98,7 +103,10 @@ impl Catalog {
                     rows.push(new_row(backup, repository)?);
                     new.push(backup);
                     contexts.insert(backup.vm_context_id.clone());
-                } else if existing == Existing::Replace && replace(session, backup, &mut contexts).await? {
+                    changes.add(&Entry::of_backup(backup)?);
+                } else if existing == Existing::Replace
+                    && replace(session, backup, &mut contexts, &mut changes).await?
+                {
                     done.replaced += 1;
                 } else {
                     done.kept += 1;
@@ -115,6 +123,7 @@ impl Catalog {
             for context in &contexts {
                 chains::recompute(session, context).await?;
             }
+            changes.write(session).await?;
             Ok(done)
         })
     }
@@ -128,12 +137,17 @@ async fn known_ids(session: &mut Session, backups: &[Backup]) -> Result<HashSet<
 }
 
 /// Takes the imported record; false where it is what the catalog has.
-async fn replace(session: &mut Session, backup: &Backup, contexts: &mut BTreeSet<ContextId>) -> Result<bool> {
+async fn replace(
+    session: &mut Session,
+    backup: &Backup,
+    contexts: &mut BTreeSet<ContextId>,
+    changes: &mut Changes,
+) -> Result<bool> {
     let Some(old) = super::query::one(session, &backup.id).await? else { return Ok(false) };
     if old == *backup {
         return Ok(false);
     }
-    contexts.extend(write_back(session, &old, backup).await?);
+    contexts.extend(write_back(session, &old, backup, changes).await?);
     Ok(true)
 }
 

@@ -5,10 +5,12 @@
 //! stop, the lease under which it is being deleted, and its generation, which grows with each change of its
 //! files, so that a reader who has opened these can tell whether they are still what the record says.
 //!
-//! One subject a file: the row (`row`), new ones (`insert`), looking them up (`query`), changing them
+//! One subject a file: the row (`row`), new ones (`insert`), looking them up (`query`), which of them a page of
+//! a list shows (`listing`), changing them
 //! (`update`), reports of the runner (`progress`), taking them away (`remove`).
 
 mod insert;
+pub(crate) mod listing;
 #[cfg(test)]
 mod plans;
 mod progress;
@@ -19,9 +21,11 @@ mod update;
 
 pub use insert::{Existing, Imported};
 pub use progress::{DiskProgress, Heard, Progress};
-pub(crate) use progress::{report, silence};
+pub(crate) use progress::{count_as, report, silence, state};
 pub use query::{BackupFilter, BackupState, TagFilter};
+pub(crate) use query::{by_ids, points_since};
 pub use remove::Marked;
+pub(crate) use row::size;
 
 use crate::Error;
 

@@ -1,8 +1,9 @@
 //! Reports of the process that runs a job, and requests to it.
 
+use crate::counts::{self, Changes};
 use crate::engine::Session;
 use crate::engine::transaction;
-use crate::fields::{number, stamp};
+use crate::fields::{Row, number, stamp};
 use crate::statement::Statement;
 use crate::{CancelRequest, Catalog, Error, Result, jobs};
 use jiff::Timestamp;
@@ -114,6 +115,8 @@ pub(crate) async fn report(
     id: &str,
     progress: &Progress,
 ) -> Result<(Heard, bool)> {
+    let row = state(session, table, what, id).await?;
+    let before = heard(&row)?;
     let at = stamp("last_telemetry_at", progress.at)?;
     let phase = progress.phase.as_str();
     let [p0, p1, p2, p3] = earlier(progress.phase);
@@ -152,7 +155,11 @@ pub(crate) async fn report(
         .bind(id)
         .bind(at.as_str());
     let taken = session.execute(query).await? > 0;
-    Ok((heard(session, table, what, id).await?, taken))
+    if !taken {
+        return Ok((before, false));
+    }
+    count_as(session, id, &row, Status::Running).await?;
+    Ok((Heard { status: Status::Running, ..before }, true))
 }
 
 /// Notes in a job's row that nothing is heard of it.
@@ -162,21 +169,44 @@ pub(crate) async fn silence(
     what: &'static str,
     id: &str,
 ) -> Result<Heard> {
+    let row = state(session, table, what, id).await?;
+    let before = heard(&row)?;
     let stall =
         format!("UPDATE {table} SET status = 'stalled' WHERE id = ? AND status IN ('pending', 'running')");
-    session.execute(Statement::new(stall).bind(id)).await?;
-    heard(session, table, what, id).await
+    if session.execute(Statement::new(stall).bind(id)).await? == 0 {
+        return Ok(before);
+    }
+    count_as(session, id, &row, Status::Stalled).await?;
+    Ok(Heard { status: Status::Stalled, ..before })
+}
+
+/// A job's row, as far as a report needs it.
+pub(crate) async fn state(
+    session: &mut Session,
+    table: &'static str,
+    what: &'static str,
+    id: &str,
+) -> Result<Row> {
+    let query = format!("SELECT {} FROM {table} WHERE id = ?", counts::columns(table));
+    let row = session.optional(Statement::new(query).bind(id).for_change()).await?;
+    row.ok_or_else(|| Error::NotFound { what, id: id.to_owned() })
 }
 
 /// What is said of a job in its row.
-async fn heard(session: &mut Session, table: &'static str, what: &'static str, id: &str) -> Result<Heard> {
-    let query = format!("SELECT status, cancel_requested FROM {table} WHERE id = ?");
-    match session.optional(Statement::new(query).bind(id)).await? {
-        Some(row) => {
-            Ok(Heard { status: row.parse("status")?, cancel_requested: row.flag("cancel_requested")? })
-        }
-        None => Err(Error::NotFound { what, id: id.to_owned() }),
+fn heard(row: &Row) -> Result<Heard> {
+    Ok(Heard { status: row.parse("status")?, cancel_requested: row.flag("cancel_requested")? })
+}
+
+/// Counts the job of a row in the state that it has now.
+pub(crate) async fn count_as(session: &mut Session, id: &str, row: &Row, status: Status) -> Result<()> {
+    if row.parse::<Status>("status")? == status {
+        return Ok(());
     }
+    let old = counts::entry(session, id, row).await?;
+    let mut changes = Changes::default();
+    changes.add(&old.with_status(status));
+    changes.remove(&old);
+    changes.write(session).await
 }
 
 async fn report_disk(session: &mut Session, id: &BackupId, disk: &DiskProgress) -> Result<()> {

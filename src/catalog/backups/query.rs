@@ -1,16 +1,15 @@
 //! Looking backups up. Every list is driven by an index (`plans` looks at them).
 
+use super::listing::{self, Listing};
 use super::row::{IDS_PER_QUERY, read_all};
 use crate::engine::Session;
 use crate::engine::transaction;
-use crate::fields::{number, stamp};
 use crate::statement::Statement;
-use crate::{Catalog, Page, Result};
+use crate::{Catalog, ChainSummary, Page, Result};
 use jiff::Timestamp;
 use model::{Backup, BackupId, BackupType, ContextId, RepositoryId, Status, VmName};
 
-pub(super) const UNFINISHED: &str =
-    "SELECT * FROM backup_jobs WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
+pub(super) const UNFINISHED: &str = "SELECT * FROM backup_jobs [index idx_status] WHERE status IN ('pending', 'running', 'stalled') ORDER BY created_at, id";
 
 /// Which backups to list. All conditions must hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,12 +128,13 @@ impl Catalog {
     /// Only the catalog's own.
     pub async fn backups(&self, filter: &BackupFilter) -> Result<Page<Backup>> {
         transaction!(self.engine.read(), |session| {
-            let items = page(session, filter).await?;
+            let (items, total) = page(session, filter).await?;
             let seen = items.len() as u64;
             let last_page = seen < u64::from(filter.limit) && (seen > 0 || filter.offset == 0);
-            let total = match last_page {
-                true => filter.offset + seen,
-                false => session.number(counting(filter)?).await?,
+            let total = match total {
+                Some(total) => total,
+                None if last_page => filter.offset + seen,
+                None => session.number(listing::counting(filter)?).await?,
             };
             Ok(Page { items, total })
         })
@@ -145,7 +145,12 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn count_backups(&self, filter: &BackupFilter) -> Result<u64> {
-        transaction!(self.engine.read(), |session| session.number(counting(filter)?).await)
+        transaction!(self.engine.read(), |session| {
+            match listing::list(session, filter).await?.total {
+                Some(total) => Ok(total),
+                None => session.number(listing::counting(filter)?).await,
+            }
+        })
     }
 
     /// The restore points (completed) of a VM, in one repository or all, oldest first: what a chain graph is
@@ -158,19 +163,30 @@ impl Catalog {
         context: &ContextId,
         repository: Option<&RepositoryId>,
     ) -> Result<Vec<Backup>> {
-        let filter = BackupFilter {
-            vm_context_id: Some(context.clone()),
-            repository_id: repository.cloned(),
-            status: Some(Status::Completed),
-            ..BackupFilter::default()
-        };
-        let mut query = Statement::new("SELECT * FROM backup_jobs b");
-        conditions(&mut query, &filter)?;
-        query.push(" ORDER BY created_at, id");
+        let query = points_query(context, repository, None);
         transaction!(self.engine.read(), |session| {
             let rows = session.all(query.clone()).await?;
             read_all(session, &rows).await
         })
+    }
+
+    /// The newest restore point of a VM, in one repository or all.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn newest_point_of(
+        &self,
+        context: &ContextId,
+        repository: Option<&RepositoryId>,
+    ) -> Result<Option<Backup>> {
+        let filter = BackupFilter {
+            vm_context_id: Some(context.clone()),
+            repository_id: repository.cloned(),
+            status: Some(Status::Completed),
+            limit: 1,
+            ..BackupFilter::default()
+        };
+        transaction!(self.engine.read(), |session| Ok(page(session, &filter).await?.0.into_iter().next()))
     }
 
     /// Backups whose id begins so, in any state, at most `limit`, in descending order of their ids: of one VM
@@ -179,12 +195,7 @@ impl Catalog {
     /// # Errors
     /// Only the catalog's own.
     pub async fn backups_with_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<Backup>> {
-        let mut query = Statement::new("SELECT * FROM backup_jobs WHERE id >= ");
-        query.push_bind(prefix.to_owned());
-        if let Some(end) = after_prefix(prefix) {
-            query.push(" AND id < ").push_bind(end);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        let query = prefix_query(prefix, limit);
         transaction!(self.engine.read(), |session| {
             let rows = session.all(query.clone()).await?;
             read_all(session, &rows).await
@@ -212,7 +223,7 @@ impl Catalog {
             offset: u64::from(back),
             ..BackupFilter::default()
         };
-        transaction!(self.engine.read(), |session| Ok(page(session, &filter).await?.into_iter().next()))
+        transaction!(self.engine.read(), |session| Ok(page(session, &filter).await?.0.into_iter().next()))
     }
 
     /// The backups that have not ended, oldest first.
@@ -234,78 +245,73 @@ pub(super) async fn one(session: &mut Session, id: &BackupId) -> Result<Option<B
     Ok(read_all(session, &rows).await?.into_iter().next())
 }
 
-/// The backups of a page, in its order. Their ids come first, from an index: a database that is asked for whole
-/// rows reads, or even sorts, all of those before the page too.
-async fn page(session: &mut Session, filter: &BackupFilter) -> Result<Vec<Backup>> {
-    let rows = session.all(listing(filter)?).await?;
+/// The backups of a page, in its order, and how many match where that is known already. Their ids come first, from an
+/// index: a database that is asked for whole rows reads, or even sorts, all of those before the page too.
+async fn page(session: &mut Session, filter: &BackupFilter) -> Result<(Vec<Backup>, Option<u64>)> {
+    let Listing { total, statement } = listing::list(session, filter).await?;
+    let rows = match statement {
+        Some(statement) => session.all(statement).await?,
+        None => Vec::new(),
+    };
     let ids = rows.iter().map(|row| row.text("id")).collect::<Result<Vec<_>>>()?;
+    Ok((by_ids(session, &ids).await?, total))
+}
+
+/// The backups of these ids, newest first.
+pub(crate) async fn by_ids(session: &mut Session, ids: &[String]) -> Result<Vec<Backup>> {
     let mut backups = Vec::with_capacity(ids.len());
     for ids in ids.chunks(IDS_PER_QUERY) {
-        let mut query = Statement::new("SELECT * FROM backup_jobs WHERE id IN (");
-        query.push_list(ids.iter().map(String::as_str)).push(")");
-        let rows = session.all(query).await?;
+        let rows = session.all(rows_query(ids)).await?;
         backups.extend(read_all(session, &rows).await?);
     }
     backups.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
     Ok(backups)
 }
 
-/// The ids of a page.
-pub(crate) fn listing(filter: &BackupFilter) -> Result<Statement> {
-    let mut query = Statement::new("SELECT b.id FROM backup_jobs b");
-    conditions(&mut query, filter)?;
-    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit));
-    query.push(" OFFSET ").push_bind(number("offset", filter.offset)?);
-    Ok(query)
+pub(super) fn rows_query(ids: &[String]) -> Statement {
+    let mut query = Statement::new("SELECT * FROM backup_jobs [key backup_jobs] WHERE id IN (");
+    query.push_list(ids.iter().map(String::as_str)).push(")");
+    query
 }
 
-pub(crate) fn counting(filter: &BackupFilter) -> Result<Statement> {
-    let mut query = Statement::new("SELECT COUNT(*) AS n FROM backup_jobs b");
-    conditions(&mut query, filter)?;
-    Ok(query)
+pub(super) fn prefix_query(prefix: &str, limit: u32) -> Statement {
+    let mut query = Statement::new("SELECT * FROM backup_jobs [key backup_jobs] WHERE id >= ");
+    query.push_bind(prefix.to_owned());
+    if let Some(end) = after_prefix(prefix) {
+        query.push(" AND id < ").push_bind(end);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    query
 }
 
-/// Of several equalities only the first may use an index. The others are written so that they can't: with one
-/// of them a planner that knows nothing of the values would as soon walk all completed backups as those of
-/// the one VM that was asked for.
-fn conditions(query: &mut Statement, filter: &BackupFilter) -> Result<()> {
-    let equal = [
-        ("b.vm_context_id", filter.vm_context_id.as_ref().map(|context| context.to_string())),
-        ("b.vm_name", filter.vm_name.as_ref().map(|vm| vm.to_string())),
-        ("b.repository_id", filter.repository_id.as_ref().map(|repository| repository.to_string())),
-        ("b.status", filter.status.map(|status| status.to_string())),
-        ("b.backup_type", filter.backup_type.map(|kind| kind.to_string())),
-    ];
-    let mut joint = " WHERE ";
-    for (column, value) in equal {
-        let Some(value) = value else { continue };
-        query.push(joint);
-        if joint == " WHERE " {
-            query.push(column).push(" = ").push_bind(value);
-        } else {
-            query.push("CASE ").push(column).push(" WHEN ").push_bind(value).push(" THEN 1 ELSE 0 END = 1");
-        }
-        joint = " AND ";
+/// The points of a chain's VM and repository that were made at that time or later.
+pub(crate) async fn points_since(
+    session: &mut Session,
+    chain: &ChainSummary,
+    since: &str,
+) -> Result<Vec<Backup>> {
+    let query = points_query(&chain.vm_context_id, Some(&chain.repository_id), Some(since));
+    let rows = session.all(query).await?;
+    read_all(session, &rows).await
+}
+
+pub(super) fn points_query(
+    context: &ContextId,
+    repository: Option<&RepositoryId>,
+    since: Option<&str>,
+) -> Statement {
+    let mut query = Statement::new(
+        "SELECT * FROM backup_jobs b [index idx_vm_context_id] WHERE vm_context_id = ? AND status = 'completed'",
+    )
+    .bind(context.as_str());
+    if let Some(repository) = repository {
+        query.push(" AND repository_id = ").push_bind(repository.as_str());
     }
-    if let Some(names) = &filter.vm_names {
-        query.push(joint).push("b.vm_name IN (").push_list(names.iter().map(VmName::as_str)).push(")");
-        joint = " AND ";
+    if let Some(since) = since {
+        query.push(" AND created_at >= ").push_bind(since);
     }
-    for (bound, at) in [("b.created_at >= ", filter.since), ("b.created_at <= ", filter.until)] {
-        if let Some(at) = at {
-            query.push(joint).push(bound).push_bind(stamp("created_at", at)?);
-            joint = " AND ";
-        }
-    }
-    if let Some(tag) = &filter.tag {
-        query.push(joint).push("b.id IN (SELECT t.backup_job_id FROM backup_tags t WHERE t.tag_key = ");
-        query.push_bind(tag.key.clone());
-        if let Some(value) = &tag.value {
-            query.push(" AND t.tag_value = ").push_bind(value.clone());
-        }
-        query.push(")");
-    }
-    Ok(())
+    query.push(" ORDER BY created_at, id");
+    query
 }
 
 /// The first text after all that begin with `prefix`, in the order of code points; `None` where there is no end.

@@ -5,6 +5,7 @@
 //! the row. The mark ends with its lease, so a deleter that died blocks nobody once its lease is dealt with.
 
 use super::not_found;
+use crate::counts::{self, Changes};
 use crate::engine::Session;
 use crate::engine::transaction;
 use crate::leases::{Lease, LeaseHolder, holders};
@@ -89,9 +90,10 @@ impl Catalog {
     pub async fn delete_backups(&self, ids: &[BackupId]) -> Result<u64> {
         transaction!(self.engine.write(), |session| {
             let mut contexts = BTreeSet::new();
+            let mut changes = Changes::default();
             let mut gone = 0;
             for id in ids {
-                if let Some(context) = delete(session, id).await? {
+                if let Some(context) = delete(session, id, &mut changes).await? {
                     contexts.insert(context);
                     gone += 1;
                 }
@@ -99,16 +101,24 @@ impl Catalog {
             for context in &contexts {
                 crate::chains::recompute(session, context).await?;
             }
+            changes.write(session).await?;
             Ok(gone)
         })
     }
 }
 
 /// Deletes the rows of one backup; returns its VM, `None` where there was none.
-pub(super) async fn delete(session: &mut Session, id: &BackupId) -> Result<Option<ContextId>> {
-    let query = Statement::new("SELECT vm_context_id FROM backup_jobs WHERE id = ?").bind(id.as_str());
+pub(super) async fn delete(
+    session: &mut Session,
+    id: &BackupId,
+    changes: &mut Changes,
+) -> Result<Option<ContextId>> {
+    let query =
+        format!("SELECT vm_context_id, {} FROM backup_jobs WHERE id = ?", counts::columns("backup_jobs"));
+    let query = Statement::new(query).bind(id.as_str()).for_change();
     let Some(row) = session.optional(query).await? else { return Ok(None) };
     let context = row.parse("vm_context_id")?;
+    changes.remove(&counts::entry(session, id.as_str(), &row).await?);
     for delete in [
         "DELETE FROM backup_disks WHERE backup_job_id = ?",
         "DELETE FROM backup_tags WHERE backup_job_id = ?",

@@ -1,5 +1,6 @@
 //! `model::Backup` as rows, and back.
 
+use crate::counts::value_start;
 use crate::engine::Session;
 use crate::fields::{
     Fields, Row, Value, flag, gigabytes, inserts, int, maybe_int, maybe_text, maybe_time, text, time,
@@ -9,8 +10,8 @@ use crate::{Error, Result};
 use model::{Backup, BackupDisk, BackupId, DiskIndex, Verification};
 use std::collections::{BTreeMap, HashMap};
 
-/// Most ids in one `IN (…)`.
-pub(super) const IDS_PER_QUERY: usize = 1_000;
+/// Most ids in one `IN (…)`: from 1,000 on MariaDB makes a table of them, and may begin with the other one.
+pub(super) const IDS_PER_QUERY: usize = 500;
 
 /// The record's own columns: all but where its repository lies and how the engine works on it.
 pub(super) fn fields(backup: &Backup) -> Result<Fields> {
@@ -60,7 +61,7 @@ pub(super) fn fields(backup: &Backup) -> Result<Fields> {
 }
 
 /// The sum of hostile sizes can pass what a number holds.
-fn size(backup: &Backup) -> u64 {
+pub(crate) fn size(backup: &Backup) -> u64 {
     backup.disks.iter().fold(0, |sum, disk| sum.saturating_add(disk.size_bytes))
 }
 
@@ -102,16 +103,19 @@ pub(super) async fn insert_disks(session: &mut Session, backups: &[&Backup]) -> 
 
 /// Writes the tags of these backups.
 pub(super) async fn insert_tags(session: &mut Session, backups: &[&Backup]) -> Result<()> {
-    let tags = backups.iter().flat_map(|backup| {
-        backup.tags.iter().map(|(key, value)| {
-            vec![
+    let mut tags = Vec::new();
+    for backup in backups {
+        for (key, value) in &backup.tags {
+            tags.push(vec![
                 ("backup_job_id", text(backup.id.as_str())),
                 ("tag_key", text(key.as_str())),
                 ("tag_value", text(value.as_str())),
-            ]
-        })
-    });
-    for statement in inserts("backup_tags", tags.collect()) {
+                ("value_start", text(value_start(value))),
+                ("created_at", time("created_at", backup.created_at)?),
+            ]);
+        }
+    }
+    for statement in inserts("backup_tags", tags) {
         session.execute(statement).await?;
     }
     Ok(())
@@ -126,14 +130,14 @@ pub(super) async fn read_all(session: &mut Session, rows: &[Row]) -> Result<Vec<
     }
     let ids: Vec<String> = backups.iter().map(|backup| backup.id.to_string()).collect();
     for ids in ids.chunks(IDS_PER_QUERY) {
-        let mut query = of_ids("SELECT * FROM backup_disks", ids);
+        let mut query = of_ids("backup_disks", ids);
         query.push(" ORDER BY backup_job_id, disk_index");
         for row in session.all(query).await? {
             if let Some(backup) = owner(&positions, &mut backups, &row)? {
                 backup.disks.push(read_disk(&row)?);
             }
         }
-        for row in session.all(of_ids("SELECT * FROM backup_tags", ids)).await? {
+        for row in session.all(of_ids("backup_tags", ids)).await? {
             if let Some(backup) = owner(&positions, &mut backups, &row)? {
                 backup.tags.insert(row.text("tag_key")?, row.text("tag_value")?);
             }
@@ -151,8 +155,9 @@ fn owner<'a>(
     Ok(positions.get(&id).and_then(|position| backups.get_mut(*position)))
 }
 
-fn of_ids(select: &str, ids: &[String]) -> Statement {
-    let mut query = Statement::new(format!("{select} WHERE backup_job_id IN ("));
+/// Rows of a table that belong to these backups.
+pub(super) fn of_ids(table: &str, ids: &[String]) -> Statement {
+    let mut query = Statement::new(format!("SELECT * FROM {table} [key {table}] WHERE backup_job_id IN ("));
     query.push_list(ids.iter().map(String::as_str)).push(")");
     query
 }

@@ -4,6 +4,7 @@ use super::insert::repository;
 use super::not_found;
 use super::query::one;
 use super::row::{fields, insert_disks, insert_tags};
+use crate::counts::{Changes, Entry};
 use crate::engine::Session;
 use crate::engine::transaction;
 use crate::fields::{text, update};
@@ -38,9 +39,11 @@ impl Catalog {
             let mut new = old.clone();
             let answer = change(&mut new);
             new.id = old.id.clone();
-            for context in write_back(session, &old, &new).await? {
+            let mut changes = Changes::default();
+            for context in write_back(session, &old, &new, &mut changes).await? {
                 chains::recompute(session, &context).await?;
             }
+            changes.write(session).await?;
             Ok((new, answer))
         })
     }
@@ -52,16 +55,18 @@ impl Catalog {
     pub async fn replace_backups(&self, changed: &[Backup], removed: &[BackupId]) -> Result<()> {
         transaction!(self.engine.write(), |session| {
             let mut contexts = BTreeSet::new();
+            let mut changes = Changes::default();
             for backup in changed {
                 let old = lock(session, &backup.id).await?;
-                contexts.extend(write_back(session, &old, backup).await?);
+                contexts.extend(write_back(session, &old, backup, &mut changes).await?);
             }
             for id in removed {
-                contexts.extend(super::remove::delete(session, id).await?);
+                contexts.extend(super::remove::delete(session, id, &mut changes).await?);
             }
             for context in &contexts {
                 chains::recompute(session, context).await?;
             }
+            changes.write(session).await?;
             Ok(())
         })
     }
@@ -75,10 +80,17 @@ async fn lock(session: &mut Session, id: &BackupId) -> Result<Backup> {
 }
 
 /// Writes what differs; returns the VMs whose chains must be made anew.
-pub(super) async fn write_back(session: &mut Session, old: &Backup, new: &Backup) -> Result<Vec<ContextId>> {
+pub(super) async fn write_back(
+    session: &mut Session,
+    old: &Backup,
+    new: &Backup,
+    changes: &mut Changes,
+) -> Result<Vec<ContextId>> {
     if old == new {
         return Ok(Vec::new());
     }
+    changes.remove(&Entry::of_backup(old)?);
+    changes.add(&Entry::of_backup(new)?);
     let id = old.id.as_str();
     let mut row = fields(new)?;
     row.retain(|(column, _)| *column != "id");
@@ -93,7 +105,8 @@ pub(super) async fn write_back(session: &mut Session, old: &Backup, new: &Backup
         session.execute(Statement::new("DELETE FROM backup_disks WHERE backup_job_id = ?").bind(id)).await?;
         insert_disks(session, &[new]).await?;
     }
-    if old.tags != new.tags {
+    // A tag knows when its backup was made.
+    if old.tags != new.tags || old.created_at != new.created_at {
         session.execute(Statement::new("DELETE FROM backup_tags WHERE backup_job_id = ?").bind(id)).await?;
         insert_tags(session, &[new]).await?;
     }

@@ -22,7 +22,7 @@ pub(super) use marks::Mark;
 
 use super::turn::NotCommitted;
 use super::{AnyRow, Kind, bound};
-use crate::statement::Statement;
+use crate::statement::{Dialect, Statement};
 use crate::{Error, Result};
 use errors::classify;
 use jiff::{SignedDuration, Timestamp};
@@ -233,7 +233,7 @@ impl Transaction {
     /// Runs a statement; returns how many rows it touched (also those that were so already).
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64> {
         let place = Arc::clone(&self.place);
-        let (text, values, _) = statement.into_parts();
+        let (text, values, _) = statement.into_parts(Dialect::MariaDb);
         let query = bound::<MySql>(text, values);
         let done = within(ANSWER, &place, query.execute(&mut **self.connection()?)).await?;
         Ok(done.rows_affected())
@@ -241,7 +241,7 @@ impl Transaction {
 
     pub(super) async fn all(&mut self, statement: Statement) -> Result<Vec<AnyRow>> {
         let place = Arc::clone(&self.place);
-        let (mut text, values, for_change) = statement.into_parts();
+        let (mut text, values, for_change) = statement.into_parts(Dialect::MariaDb);
         if for_change {
             text.push_str(" FOR UPDATE");
         }

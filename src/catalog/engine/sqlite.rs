@@ -16,7 +16,7 @@
 mod opening;
 
 use super::{AnyRow, Kind, bound};
-use crate::statement::Statement;
+use crate::statement::{Dialect, Statement};
 use crate::{Error, Result, schema};
 use opening::{Opening, Place};
 use sqlx::Connection;
@@ -27,8 +27,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 const READERS: u32 = 3;
+/// How long a connection, or the turn to write, is waited for at least.
+const ACQUIRE: Duration = Duration::from_secs(30);
 /// At most 32 MiB of pages for the connection that imports: what a transaction changes beyond that goes through
 /// the WAL several times. Other transactions touch a few pages and keep no more.
 const CACHE: &str = "-32768";
@@ -51,6 +54,9 @@ pub(crate) struct Sqlite {
 struct Writers {
     durable: SqlitePool,
     light: SqlitePool,
+    /// One at a time, in the order in which they come. Without it the two would wait for each other as processes do:
+    /// by looking again every now and then, up to 100 ms later.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Writers {
@@ -59,7 +65,7 @@ impl Writers {
         let options = options.clone().pragma("journal_size_limit", "16777216");
         let durable = options.clone().synchronous(SqliteSynchronous::Full).pragma("cache_size", CACHE);
         let light = options.synchronous(SqliteSynchronous::Normal);
-        Writers { durable: pool(durable, 1, busy), light: pool(light, 1, busy) }
+        Writers { durable: pool(durable, 1, busy), light: pool(light, 1, busy), turn: Arc::default() }
     }
 }
 
@@ -134,13 +140,30 @@ impl Sqlite {
             _ => Some(self.writers.as_ref().map_err(|reason| self.not_writable(reason))?),
         };
         self.check_identity()?;
+        let turn = match writers {
+            Some(writers) => Some(self.turn(writers).await?),
+            None => None,
+        };
         let begun = match (writers, kind) {
             (None, _) => self.readers.begin().await,
             (Some(writers), Kind::Light) => writers.light.begin_with("BEGIN IMMEDIATE").await,
             (Some(writers), _) => writers.durable.begin_with("BEGIN IMMEDIATE").await,
         };
         let inner = begun.map_err(|e| self.fail(e))?;
-        Ok(Transaction { inner, path: Arc::clone(&self.path), place: self.place(), busy: self.busy })
+        Ok(Transaction {
+            inner,
+            path: Arc::clone(&self.path),
+            place: self.place(),
+            busy: self.busy,
+            _turn: turn,
+        })
+    }
+
+    async fn turn(&self, writers: &Writers) -> Result<OwnedMutexGuard<()>> {
+        let waited = self.busy.max(ACQUIRE);
+        tokio::time::timeout(waited, Arc::clone(&writers.turn).lock_owned())
+            .await
+            .map_err(|_| Error::Locked { place: self.place(), waited })
     }
 
     /// What is wrong with the file itself, for a person; empty where it is sound. Reads all of it.
@@ -192,12 +215,14 @@ pub(super) struct Transaction {
     path: Arc<Path>,
     place: Arc<str>,
     busy: Duration,
+    /// Last: whoever is next begins when it has ended.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Transaction {
     /// Runs a statement; returns how many rows it touched.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64> {
-        let (text, values, _) = statement.into_parts();
+        let (text, values, _) = statement.into_parts(Dialect::Sqlite);
         match bound::<sqlx::Sqlite>(text, values).execute(&mut *self.inner).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
@@ -209,19 +234,20 @@ impl Transaction {
 
     /// Its write transactions are alone from their start, so nothing has to be locked.
     pub(super) async fn all(&mut self, statement: Statement) -> Result<Vec<AnyRow>> {
-        let (text, values, _) = statement.into_parts();
+        let (text, values, _) = statement.into_parts(Dialect::Sqlite);
         let rows = bound::<sqlx::Sqlite>(text, values).fetch_all(&mut *self.inner).await;
         Ok(rows.map_err(|e| self.fail(e))?.into_iter().map(AnyRow::Sqlite).collect())
     }
 
     pub(super) async fn commit(self) -> Result<()> {
-        let (path, busy) = (self.path, self.busy);
-        self.inner.commit().await.map_err(|e| classify(e, &path, busy))
+        let Transaction { inner, path, busy, _turn, .. } = self;
+        inner.commit().await.map_err(|e| classify(e, &path, busy))
     }
 
     /// What can't be rolled back any more is, by its end.
     pub(super) async fn roll_back(self) {
-        let _ = self.inner.rollback().await;
+        let Transaction { inner, _turn, .. } = self;
+        let _ = inner.rollback().await;
     }
 
     fn fail(&self, error: sqlx::Error) -> Error {
@@ -238,7 +264,7 @@ fn pool(options: SqliteConnectOptions, size: u32, busy: Duration) -> SqlitePool 
         // SQLite itself rolls a transaction back when the disk is full or fails; the driver then takes the
         // connection for one that is still within it, and it can't be used again.
         .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-        .acquire_timeout(busy.max(Duration::from_secs(30)))
+        .acquire_timeout(busy.max(ACQUIRE))
         .connect_lazy_with(options)
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "both/chains.rs"]
 mod chains;
+#[path = "both/counts.rs"]
+mod counts;
 #[path = "both/crash.rs"]
 mod crash;
 #[path = "both/leases.rs"]

@@ -1,11 +1,13 @@
 //! Catalogs in temporary folders, and records to put in.
 
-use catalog::{Catalog, LeaseMode, LeaseRequest, Location, Owner, Resource, Token, TokenKind, User};
+use catalog::{
+    Catalog, JobRecord, LeaseMode, LeaseRequest, Location, Owner, Progress, Resource, Token, TokenKind, User,
+};
 use jiff::{SignedDuration, Timestamp};
 use model::{
-    Backup, BackupDisk, BackupId, BackupType, Compression, ContextId, DiskIndex, OnTrackingLoss, Phase,
-    PointName, Repository, RepositoryId, RepositoryType, RequestedType, Role, SourceUri, Stamp, Status,
-    UserName, Vm, VmDisk, VmName,
+    Backup, BackupDisk, BackupId, BackupType, Compression, ContextId, DiskIndex, JobId, JobType,
+    OnTrackingLoss, Phase, PointName, Repository, RepositoryId, RepositoryType, RequestedType, Role,
+    SourceUri, Stamp, Status, UserName, Vm, VmDisk, VmName,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -220,4 +222,45 @@ pub fn pending(vm: &str, n: i64) -> Backup {
 
 pub fn request(resource: Resource, mode: LeaseMode, owner: &Owner) -> LeaseRequest<'_> {
     LeaseRequest { resource, mode, owner, operation: "test", job_id: None }
+}
+
+/// A verification that waits to be run; accepted in second `n`.
+pub fn job(n: i64) -> JobRecord {
+    JobRecord {
+        id: JobId::new(format!("verify-{n:04}")).unwrap(),
+        job_type: JobType::Verify,
+        status: Status::Pending,
+        phase: Phase::Pending,
+        backup_id: None,
+        vm_name: None,
+        repository_id: None,
+        bytes_transferred: 0,
+        bytes_processed: 0,
+        total_bytes: 0,
+        transfer_speed_bps: 0,
+        eta_seconds: None,
+        last_telemetry_at: None,
+        error_message: None,
+        error_code: None,
+        request: None,
+        result: None,
+        cancel_requested: false,
+        created_at: second(n),
+        started_at: None,
+        completed_at: None,
+    }
+}
+
+/// The first sign of life of a backup, in that second.
+pub fn progress(at: i64) -> Progress {
+    Progress {
+        at: second(at),
+        phase: Phase::Transferring,
+        bytes_transferred: 1,
+        bytes_processed: 1,
+        total_bytes: 2,
+        transfer_speed_bps: 1,
+        eta_seconds: None,
+        disks: Vec::new(),
+    }
 }

@@ -1,12 +1,10 @@
 //! What only a server does: it refuses users, goes away and comes back, is made at once by many hubs.
 
 use crate::children::Process;
-use crate::samples::{backup_id, context, pending, point, repository, request, second};
+use crate::samples::{backup_id, context, pending, point, progress, repository, request};
 use catalog::{
-    Acquired, AuditFilter, BackupFilter, Catalog, Error, LeaseMode, Location, Owner, Progress, Resource,
-    Server,
+    Acquired, AuditFilter, BackupFilter, Catalog, Error, LeaseMode, Location, Owner, Resource, Server,
 };
-use model::Phase;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -236,20 +234,10 @@ async fn a_server_that_stays_away_is_told_with_the_time_that_was_tried() {
     assert!(start.elapsed() >= patience, "{:?}", start.elapsed());
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("(tried for "), "{error}");
-    let progress = Progress {
-        at: second(1),
-        phase: Phase::Transferring,
-        bytes_transferred: 1,
-        bytes_processed: 1,
-        total_bytes: 2,
-        transfer_speed_bps: 1,
-        eta_seconds: None,
-        disks: Vec::new(),
-    };
-    assert!(catalog.record_progress(&backup.id, &progress).await.unwrap_err().is_passing());
+    assert!(catalog.record_progress(&backup.id, &progress(1)).await.unwrap_err().is_passing());
     assert!(catalog.backup(&backup.id).await.unwrap_err().is_passing());
     server.start_again();
-    catalog.record_progress(&backup.id, &progress).await.unwrap();
+    catalog.record_progress(&backup.id, &progress(1)).await.unwrap();
     assert_eq!(catalog.backup(&backup.id).await.unwrap().unwrap().bytes_transferred, 1);
 }
 

@@ -170,6 +170,10 @@ fn for_server(sql: &str) -> Vec<String> {
     schema::statements(sql)
         .into_iter()
         .map(|statement| {
+            if let Some(index) = statement.strip_prefix("DROP INDEX ") {
+                let table = schema::table_of_index(index).unwrap_or_default();
+                return format!("DROP INDEX IF EXISTS {index} ON {table}");
+            }
             let statement = statement
                 .replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
                 .replacen("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1)

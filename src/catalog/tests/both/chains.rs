@@ -1,6 +1,6 @@
 //! `backup_chains` and generations follow every change of the points.
 
-use crate::samples::{context, disk, pending, point, point_on};
+use crate::samples::{context, disk, pending, point, point_on, second};
 use catalog::{Catalog, Error, Existing};
 use model::{Backup, DiskIndex, PointName, Stamp, Status};
 
@@ -157,4 +157,28 @@ async fn a_change_that_is_dropped_half_way_has_not_happened() {
         fixture.catalog.delete_backups(std::slice::from_ref(&backup.id)).await.unwrap();
         assert!(fixture.catalog.check().await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_chain_is_found_by_its_end_and_not_where_its_points_are_in_no_order() {
+    let Some(fixture) = super::fixture().await else { return };
+    let catalog = &fixture.catalog;
+    let mut points: Vec<Backup> = Vec::new();
+    for n in 0..12 {
+        let parent = if n % 4 == 0 { None } else { points.last() };
+        points.push(point_on("pg", n * 100, parent));
+    }
+    catalog.import_backups(&points, Existing::Keep).await.unwrap();
+    let disk = DiskIndex(0);
+    let ids = |found: &[Backup]| found.iter().map(|point| point.id.to_string()).collect::<Vec<_>>();
+    let newest = catalog.newest_point_of(&points[0].vm_context_id, None).await.unwrap().unwrap();
+    assert_eq!(newest, points[11]);
+    let found = catalog.chain_ending_with(&newest, disk).await.unwrap().unwrap();
+    assert_eq!(ids(&found), ids(&points[8..]));
+    // Nothing ends there, and there is no such disk.
+    assert_eq!(catalog.chain_ending_with(&points[10], disk).await.unwrap(), None);
+    assert_eq!(catalog.chain_ending_with(&newest, DiskIndex(7)).await.unwrap(), None);
+    // A clock was put back: a point is older than what it is built on.
+    catalog.modify_backup(&points[9].id, |point| point.created_at = second(1)).await.unwrap();
+    assert_eq!(catalog.chain_ending_with(&newest, disk).await.unwrap(), None);
 }

@@ -1,7 +1,7 @@
 //! VMs, repositories and logs: names, defaults and what may be removed.
 
 use crate::samples::{context, pending, point, repository, second, vm, vm_name};
-use catalog::{AuditEntry, AuditFilter, Error, LogEntry, LogLevel};
+use catalog::{AuditEntry, AuditFilter, BackupFilter, Error, JobFilter, LogEntry, LogLevel};
 use model::{RepositoryId, Space, Status};
 
 #[tokio::test]
@@ -16,6 +16,8 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     assert_eq!(catalog.vms(2, 2, None).await.unwrap().items, [vm("c")]);
     let some = catalog.vms(1, 1, Some(&[vm_name("c"), vm_name("a"), vm_name("x")])).await.unwrap();
     assert_eq!((some.items, some.total), (vec![vm("c")], 2));
+    let none = catalog.vms(10, 0, Some(&[])).await.unwrap();
+    assert_eq!((none.items, none.total), (Vec::new(), 0), "who may see no VM sees none");
     assert_eq!(catalog.vm_by_name(&vm_name("A")).await.unwrap(), None, "names are told apart by case");
 
     let mut same_name = vm("a");
@@ -34,6 +36,10 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     assert!(matches!(catalog.update_vm(&vm("none")).await.unwrap_err(), Error::NotFound { .. }));
 
     catalog.insert_backup(&point("a", 0), None).await.unwrap();
+    let of_none = BackupFilter { vm_names: Some(Vec::new()), ..BackupFilter::default() };
+    assert_eq!(catalog.backups(&of_none).await.unwrap().total, 0);
+    let of_none = JobFilter { vm_names: Some(Vec::new()), ..JobFilter::default() };
+    assert_eq!(catalog.all_jobs(&of_none).await.unwrap().total, 0);
     let error = catalog.remove_vm(&context("a"), false).await.unwrap_err();
     assert!(matches!(&error, Error::InUse { what: "VM", id, backups: 1 } if id == "a"), "{error}");
     catalog.remove_vm(&context("a"), true).await.unwrap();
