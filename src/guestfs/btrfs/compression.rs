@@ -1,7 +1,8 @@
 //! Compressed extents: zlib, zstd, and LZO in segments.
 //!
 //! Source: `fs/btrfs/{zlib,lzo,zstd}.c` of the kernel for what surrounds the streams. All of them are followed by
-//! padding up to a sector, and may hold less than the extent spans: the rest is zeros.
+//! padding up to a sector, and may hold less than the extent spans: the rest is zeros. A decompressor may use what is behind
+//! its last byte for its own purposes, so those zeros are written when it is done.
 
 use crate::{Error, Result};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -53,19 +54,22 @@ impl Unpacker {
         sector: usize,
     ) -> Result<Vec<u8>> {
         let mut out = vec![0; length];
-        match compression {
+        let made = match compression {
             Compression::None => {
                 let bytes = packed.get(..length).ok_or_else(|| broken("too short".into()))?;
                 out.copy_from_slice(bytes);
+                length
             }
             Compression::Zlib => zlib(packed, &mut out)?,
             Compression::Lzo => lzo(packed, &mut out, sector)?,
             Compression::Zstd => self.zstd(packed, &mut out)?,
-        }
+        };
+        out[made..].fill(0);
         Ok(out)
     }
 
-    fn zstd(&self, packed: &[u8], out: &mut [u8]) -> Result<()> {
+    /// How many bytes were made.
+    fn zstd(&self, packed: &[u8], out: &mut [u8]) -> Result<usize> {
         let failed = |error: std::io::Error| broken(format!("zstd: {error}"));
         let idle = self.zstd.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let mut decoder = match idle {
@@ -91,7 +95,7 @@ impl Unpacker {
         if idle.len() < IDLE {
             idle.push(decoder);
         }
-        Ok(())
+        Ok(output.pos())
     }
 }
 
@@ -99,7 +103,8 @@ fn broken(reason: String) -> Error {
     Error::corrupt("a compressed extent", reason)
 }
 
-fn zlib(packed: &[u8], out: &mut [u8]) -> Result<()> {
+/// How many bytes were made.
+fn zlib(packed: &[u8], out: &mut [u8]) -> Result<usize> {
     let mut stream = Decompress::new(true);
     loop {
         let (read, written) = (stream.total_in() as usize, stream.total_out() as usize);
@@ -107,13 +112,13 @@ fn zlib(packed: &[u8], out: &mut [u8]) -> Result<()> {
             return Err(broken("zlib: counts that do not fit".into()));
         };
         if output.is_empty() {
-            return Ok(());
+            return Ok(written);
         }
         let status = stream
             .decompress(input, output, FlushDecompress::None)
             .map_err(|error| broken(format!("zlib: {error}")))?;
         if status == Status::StreamEnd {
-            return Ok(());
+            return Ok(stream.total_out() as usize);
         }
         if (stream.total_in() as usize, stream.total_out() as usize) == (read, written) {
             return Err(broken("zlib: the stream ends too early".into()));
@@ -122,8 +127,8 @@ fn zlib(packed: &[u8], out: &mut [u8]) -> Result<()> {
 }
 
 /// A length over all, then segments of a length and a stream each. A segment unpacks to a sector at most, and its
-/// length never crosses the end of a sector of the packed form: the bytes before that are left out.
-fn lzo(packed: &[u8], out: &mut [u8], sector: usize) -> Result<()> {
+/// length never crosses the end of a sector of the packed form: the bytes before that are left out. How many bytes were made.
+fn lzo(packed: &[u8], out: &mut [u8], sector: usize) -> Result<usize> {
     let number = |at: usize| -> Result<usize> {
         let bytes = packed.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         bytes
@@ -172,5 +177,39 @@ fn lzo(packed: &[u8], out: &mut [u8], sector: usize) -> Result<()> {
             break;
         }
     }
-    Ok(())
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Linux compresses a file's last extent to the file's end, and shows zeros behind it when the file is made longer.
+    #[test]
+    fn what_a_stream_does_not_fill_is_zeros() {
+        let noise = |length: usize| {
+            std::iter::successors(Some(1u32), |x| Some(x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)))
+                .map(|x| (x >> 24) as u8)
+                .take(length)
+        };
+        for noisy in [0, 100, 1700, 3000] {
+            let mut content: Vec<u8> = noise(noisy).collect();
+            content.extend(b"455\n".iter().cycle().take(4388 - noisy));
+            let zstd = zstd::stream::encode_all(&*content, 3).unwrap();
+            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            zlib.write_all(&content).unwrap();
+            let unpacker = Unpacker::default();
+            for (compression, mut packed) in
+                [(Compression::Zstd, zstd), (Compression::Zlib, zlib.finish().unwrap())]
+            {
+                packed.resize(packed.len().next_multiple_of(4096), 0);
+                for _ in 0..2 {
+                    let out = unpacker.unpack(compression, &packed, 8192, 4096).unwrap();
+                    assert_eq!(out[..4388], content, "{compression:?} {noisy}");
+                    assert!(out[4388..].iter().all(|&byte| byte == 0), "{compression:?} {noisy}");
+                }
+            }
+        }
+    }
 }

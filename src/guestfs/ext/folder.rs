@@ -41,7 +41,7 @@ impl Volume {
     pub(super) fn list(&self, dir: &Inode, from: u64, visit: Visit<'_>) -> Result<()> {
         self.check_folder(dir)?;
         let changed = self.changes.folders.get(&dir.number);
-        let kinds = self.sb.incompat & incompat::FILETYPE != 0;
+        let kinds = self.sb.tells_kinds();
         if from < ADDED && !changed.is_some_and(|folder| folder.fresh) {
             let mut shown = |entry: DirEntry<'_>| match changed {
                 Some(folder) if folder.removed.contains(entry.name) => ControlFlow::Continue(()),

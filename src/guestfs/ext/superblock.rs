@@ -49,6 +49,8 @@ pub(super) struct Superblock {
     pub seed: u32,
     /// `s_state` says that errors were found.
     pub has_errors: bool,
+    /// `s_state` says that it was unmounted properly. Where there is a journal it says so all the time.
+    pub is_clean: bool,
     /// The group that this copy belongs to.
     pub group: u16,
 }
@@ -115,6 +117,7 @@ impl Superblock {
             copies: [field.le32(0x24c)?, field.le32(0x250)?],
             seed: if incompat & incompat::CSUM_SEED != 0 { field.le32(0x270)? } else { crc32c(!0, &uuid) },
             has_errors: field.le16(0x3a)? & 2 != 0,
+            is_clean: field.le16(0x3a)? & 1 != 0,
             group: if dynamic { field.le16(0x5a)? } else { 0 },
         })
     }
@@ -185,6 +188,13 @@ impl Superblock {
     /// Whether there is a journal, inside or outside.
     pub fn has_journal(&self) -> bool {
         self.compat & compat::HAS_JOURNAL != 0
+    }
+
+    /// Whether folders tell the kinds of what is in them. They may be wrong where nothing keeps folders and inodes in step: an
+    /// inode that was freed and has become something else may still have its old name.
+    pub fn tells_kinds(&self) -> bool {
+        let in_step = self.has_journal() || self.is_clean;
+        self.incompat & incompat::FILETYPE != 0 && in_step && !self.has_errors
     }
 
     /// Bytes of a block.

@@ -5,7 +5,7 @@ use crate::{
     Content, DirEntry, Error, FileKind, FsInfo, GuestFs, NodeId, Place, Recognised, Result, Run, Stat,
     Timestamp, Volume, Xattr,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) nodes: HashMap<NodeId, Body>,
     pub(crate) modified: HashMap<NodeId, i64>,
     pub(crate) ignores_case: bool,
+    /// Names of which their folder says that they are plain files.
+    pub(crate) lies: HashSet<Vec<u8>>,
     /// How many entries of folders were given out.
     pub(crate) listed: Arc<AtomicUsize>,
     next: u64,
@@ -56,6 +58,7 @@ impl Memory {
             nodes: HashMap::from([(root, Body::Folder(Vec::new()))]),
             modified: HashMap::new(),
             ignores_case: false,
+            lies: HashSet::new(),
             listed: Arc::default(),
             next: 1000,
         }
@@ -171,6 +174,7 @@ impl GuestFs for Memory {
         for (position, (name, node)) in (1..).zip(entries).skip(from as usize) {
             self.listed.fetch_add(1, Ordering::SeqCst);
             let kind = self.stat(*node).ok().map(|stat| stat.kind).filter(|_| position % 3 != 0);
+            let kind = if self.lies.contains(name) { Some(FileKind::File) } else { kind };
             if visit(DirEntry { name, node: *node, kind, next: position }).is_break() {
                 return Ok(());
             }

@@ -7,6 +7,7 @@
 
 use super::{Node, Tree, points};
 use crate::{Error, FileKind, Result, Stat};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -74,19 +75,24 @@ pub struct Entry<'a> {
     pub name: &'a [u8],
     /// The file or folder.
     pub node: Node,
-    /// What it is.
+    /// What it is, as far as the folder tells.
     pub kind: FileKind,
+    /// The same, as the file itself tells once that is read.
+    read: &'a Cell<FileKind>,
     /// How deep below the beginning, which is 0.
     pub depth: usize,
 }
 
 impl Entry<'_> {
-    /// What is known of it. Read only when asked for.
+    /// What is known of it. Read only when asked for. In a damaged file system it may be something else than the folder says: the
+    /// walk goes by what was read.
     ///
     /// # Errors
     /// Why it can't be read.
     pub fn stat(&self) -> Result<Stat> {
-        self.tree.stat(self.node)
+        let stat = self.tree.stat(self.node)?;
+        self.read.set(stat.kind);
+        Ok(stat)
     }
 }
 
@@ -264,7 +270,9 @@ impl Going<'_> {
         };
         let depth = walk.folders.len();
         let name = &walk.path[name_at..];
-        let step = visit(Event::Entry(Entry { tree, path: &walk.path, name, node, kind, depth }));
+        let read = Cell::new(kind);
+        let step =
+            visit(Event::Entry(Entry { tree, path: &walk.path, name, node, kind, read: &read, depth }));
         let then = match step {
             Step::Stop => return ControlFlow::Break(()),
             Step::Over => return ControlFlow::Continue(()),
@@ -274,7 +282,7 @@ impl Going<'_> {
         let above = walk.folders.last().map(|folder| folder.node.fs);
         let out_of_volume = !walk.options.cross_mounts && above.is_some_and(|above| above != node.fs);
         let deep_enough = walk.options.depth.is_some_and(|wanted| depth >= wanted);
-        if kind != FileKind::Directory || out_of_volume || deep_enough {
+        if read.get() != FileKind::Directory || out_of_volume || deep_enough {
             return then;
         }
         let refused = if walk.seen.contains(&node) {

@@ -54,7 +54,7 @@ pub struct Export {
 
 impl Export {
     /// A disk that can be read only. `name` (at most 4096 bytes) is how clients ask for it, `description` what
-    /// they are told of it.
+    /// they are told of it, and what logs call it: a name may be a secret.
     pub fn read_only(
         name: impl Into<String>,
         description: impl Into<String>,

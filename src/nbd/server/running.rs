@@ -220,7 +220,7 @@ impl Shared {
                 return Err(ServerError::Protocol("TLS begins where there is none".into()));
             }
             Outcome::Serve(agreement) => {
-                tracing::debug!(export = agreement.export.name(), ?peer, "a client is served");
+                tracing::debug!(export = agreement.export.description(), ?peer, "a client is served");
                 serve(duplex.receiver, &mut duplex.sender, &agreement, &self.hands, ticket);
                 duplex.sender.close();
             }

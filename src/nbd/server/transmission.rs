@@ -127,7 +127,7 @@ impl<R: Read + Send, W: Write + Send> Transmission<'_, R, W> {
             };
             if let Err(error) = done {
                 if !self.ended.load(Ordering::Acquire) {
-                    let export = self.agreement.export.name();
+                    let export = self.agreement.export.description();
                     tracing::debug!(%error, export, "a connection ends early");
                 }
                 self.end();
@@ -287,7 +287,8 @@ impl<R: Read + Send, W: Write + Send> Transmission<'_, R, W> {
 
     /// Answers a request that the disk could not do.
     pub(super) fn fail(&self, cookie: u64, what: &str, at: u64, error: &block::Error) -> Result<()> {
-        let export = self.agreement.export.name();
+        // Its name may be a secret.
+        let export = self.agreement.export.description();
         tracing::warn!(%error, export, at, "a client's request failed: {what}");
         let (number, words) = reply::errno_of(error);
         self.deny(cookie, number, words)

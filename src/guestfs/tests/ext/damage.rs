@@ -5,8 +5,9 @@ use super::{copy, make, open};
 use crate::compare::{Compared, assert_same};
 use crate::fixture::{Mounted, can_mount, sh};
 use crate::hostile;
-use guestfs::{Device, Error, FileDevice, MemoryDevice, OpenOptions, ext};
+use guestfs::{Device, Error, FileDevice, FileKind, MemoryDevice, OpenOptions, ext};
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +22,33 @@ fn flip(image: &Path, at: u64) {
 
 fn zero(image: &Path, at: u64, length: usize) {
     File::options().write(true).open(image).unwrap().write_all_at(&vec![0; length], at).unwrap();
+}
+
+#[test]
+fn folders_that_may_be_out_of_step_do_not_tell_kinds() {
+    if !can_mount(&["mkfs.ext4"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // `s_state`: clean, in use, with errors.
+    for (mkfs, state, told) in [
+        ("mkfs.ext2", 1, true),
+        ("mkfs.ext2", 0, false),
+        ("mkfs.ext2", 3, false),
+        ("mkfs.ext3", 1, true),
+        ("mkfs.ext3", 3, false),
+    ] {
+        let image = make(dir.path(), "a.img", "20M", mkfs);
+        File::options().write(true).open(&image).unwrap().write_all_at(&[state], 1024 + 0x3a).unwrap();
+        let (_, fs) = open(&image);
+        let mut kinds = Vec::new();
+        fs.readdir(fs.root(), 0, &mut |entry| {
+            kinds.push((entry.name.to_vec(), entry.kind));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(kinds, [(b"lost+found".to_vec(), told.then_some(FileKind::Directory))], "{mkfs} {state}");
+    }
 }
 
 #[test]
@@ -112,7 +140,7 @@ fn a_wrong_checksum_is_damage() {
         let result = node.and_then(|node| {
             fs.stat(node)?;
             if path.ends_with('/') {
-                fs.readdir(node, 0, &mut |_| std::ops::ControlFlow::Continue(()))?;
+                fs.readdir(node, 0, &mut |_| ControlFlow::Continue(()))?;
             } else if path.contains('/') {
                 fs.read_at(node, 0, &mut [0; 100_000])?;
             }

@@ -1,7 +1,7 @@
 //! Journals that were not empty when the disk was captured.
 
 use super::tree::{bytes, fill, set_xattr};
-use super::{copy, make, open, same_as_kernel};
+use super::{copy, make, open, same_as_kernel, same_as_kernel_if_it_can};
 use crate::compare::{Compared, Count};
 use crate::fixture::{Mounted, can_mount, sh};
 use guestfs::{Device, Error, FileDevice, OpenOptions, ext};
@@ -138,7 +138,7 @@ fn snapshots_under_load_are_the_kernels() {
     let dir = tempfile::tempdir().unwrap();
     // A file system that clones files at one moment holds the image.
     let outer = make_outer(dir.path());
-    let mut total = Count::default();
+    let (mut total, mut refused) = (Count::default(), 0);
     for options in ["", "data=journal"] {
         let image = make(
             &outer.0,
@@ -183,13 +183,18 @@ fn snapshots_under_load_are_the_kernels() {
                 },
                 ..Compared::default()
             };
-            let count = same_as_kernel(&snapshot, what);
-            total.files += count.files;
-            total.bytes += count.bytes;
+            // Linux 6.18 can't always replay its own fast commits: ext4_append finds "Logical block already allocated".
+            match same_as_kernel_if_it_can(&snapshot, what) {
+                Some(count) => {
+                    total.files += count.files;
+                    total.bytes += count.bytes;
+                }
+                None => refused += 1,
+            }
         }
     }
     drop(outer);
-    assert!(total.files > 500 && total.bytes > 1 << 20, "{total:?}");
+    assert!(refused <= 4 && total.files > 500 && total.bytes > 1 << 20, "{refused} refused, {total:?}");
 }
 
 /// A mounted XFS that clones.

@@ -96,6 +96,23 @@ fn a_walk_takes_large_folders_in_parts_and_sorts_when_asked() {
 }
 
 #[test]
+fn a_walk_goes_by_what_a_file_is_and_not_by_what_its_folder_says() {
+    let mut fs = Memory::new("ext4");
+    fs.file("/folder/inside", b"");
+    fs.lies.insert(b"folder".to_vec());
+    let tree = single(fs);
+    let mut seen = Vec::new();
+    tree.walk(b"/", tree.root(), &sorted(), &mut |event| {
+        if let Event::Entry(entry) = &event {
+            entry.stat().unwrap();
+        }
+        seen.push(told(event));
+        Step::Into
+    });
+    assert_eq!(seen, ["/", "/folder", "/folder/inside"]);
+}
+
+#[test]
 fn a_walk_crosses_into_volumes_as_it_is_asked() {
     let (tree, _) = system();
     let everything = walked(&tree, "/", &sorted());
