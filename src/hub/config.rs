@@ -28,6 +28,8 @@ pub struct HubConfig {
     pub push: PushConfig,
     /// How long a job may be silent.
     pub silence: Silence,
+    /// Folders of this machine into which others than administrators may restore disks.
+    pub restore_folders: Vec<PathBuf>,
 }
 
 /// Where the exports are that clients write backups to.
@@ -74,6 +76,7 @@ impl HubConfig {
             notice: None,
             push: PushConfig::default(),
             silence: Silence::default(),
+            restore_folders: Vec::new(),
         }
     }
 

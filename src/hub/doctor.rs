@@ -9,9 +9,10 @@ use crate::scan::{self, Contents};
 use crate::{Error, Hub, Result, blocking};
 use api::{Finding, Severity};
 use catalog::{LeaseHolder, OwnerState, Resource};
+use jiff::Timestamp;
 use model::{Backup, BackupId, ByteSize, Repository, VmName, shell_word};
 use repository::{LocalRepository, PARTIAL, ProblemKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The checks by name, in the order of their findings.
 const CHECKS: [&str; 7] = ["catalog", "leases", "jobs", "repositories", "files", "records", "verification"];
@@ -38,6 +39,28 @@ impl Notes {
     }
 }
 
+/// Points of later than now: the newest of each VM.
+fn note_times(contents: &Contents, notes: &mut Notes) {
+    let now = Timestamp::now();
+    let mut newest: BTreeMap<&VmName, (u64, &Backup)> = BTreeMap::new();
+    for point in contents.points.iter().filter(|point| point.created_at > now) {
+        let (count, latest) = newest.entry(&point.vm_name).or_insert((0, point));
+        *count += 1;
+        if point.created_at > latest.created_at {
+            *latest = point;
+        }
+    }
+    for (vm, (count, point)) in newest {
+        let (points, are) = if count == 1 { ("point", "is") } else { ("points", "are") };
+        let message = format!(
+            "{count} {points} of {vm} {are} of later than now, the newest of {}: this clock is wrong, or was when they were made",
+            point.created_at
+        );
+        let hint = "set the clock; until then new points follow those, a second later each";
+        notes.add("records", Severity::Warning, message, Some(hint), false);
+    }
+}
+
 impl Notes {
     /// A check that could not be made.
     fn failed(&mut self, check: &str, error: &Error) {
@@ -59,6 +82,14 @@ impl Hub {
                 for problem in problems {
                     notes.add("catalog", Severity::Error, problem, Some(hint), false);
                 }
+            }
+            Err(error) => notes.failed("catalog", &error.into()),
+        }
+        match self.catalog().check_counts().await {
+            Ok(problems) if problems.is_empty() => {}
+            Ok(problems) => {
+                let message = format!("the catalog counts its entries wrongly: {}", problems.join("; "));
+                notes.add("catalog", Severity::Error, message, Some("`sendense-ctl doctor --fix`"), true);
             }
             Err(error) => notes.failed("catalog", &error.into()),
         }
@@ -96,6 +127,9 @@ impl Hub {
         let (jobs, files, records) = (found("leases") || found("jobs"), found("files"), found("records"));
         if jobs {
             self.recover().await?;
+        }
+        if found("catalog") {
+            self.catalog().recount().await?;
         }
         for repository in self.catalog().repositories().await? {
             if files && let Err(error) = self.clean(&repository).await {
@@ -200,6 +234,7 @@ impl Hub {
         contents: &Contents,
         notes: &mut Notes,
     ) -> Result<()> {
+        note_times(contents, notes);
         let scan_hint = format!("`sendense-ctl repo scan {}`", shell_word(repository.name.as_str()));
         for point in &contents.points {
             match self.catalog().backup(&point.id).await? {

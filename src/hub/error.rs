@@ -158,6 +158,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Only an administrator may.
+    #[error("{message}")]
+    Forbidden {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// Somebody has it open.
     #[error("{message}")]
     InUse {
@@ -350,6 +358,7 @@ impl Error {
             Error::Exists { .. } => ErrorCode::AlreadyExists,
             Error::NotEmpty { .. } => ErrorCode::NotEmpty,
             Error::Conflict { .. } | Error::InUse { .. } => ErrorCode::Conflict,
+            Error::Forbidden { .. } => ErrorCode::Forbidden,
             Error::Ended { .. } => ErrorCode::JobEnded,
             Error::Locked { .. } => ErrorCode::Locked,
             Error::Source { .. } => ErrorCode::SourceUnavailable,
@@ -391,6 +400,7 @@ impl Error {
             | Error::Exists { hint, .. }
             | Error::Conflict { hint, .. }
             | Error::Mount { hint, .. }
+            | Error::Forbidden { hint, .. }
             | Error::InUse { hint, .. } => hint.clone(),
             Error::NotFound { what, .. } => match what {
                 Missing::Backup => "`sendense-ctl backup list` shows what there is".into(),

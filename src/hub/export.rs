@@ -16,7 +16,7 @@ mod served;
 
 pub(crate) use place::remove_dead;
 
-use crate::mounts::Lasting;
+use crate::mounts::{Lasting, patience};
 use crate::{Error, Hub, Missing, Result, blocking};
 use api::{DEFAULT_IDLE_SECONDS, ExportBackup, Exported};
 use place::Place;
@@ -32,6 +32,7 @@ impl Hub {
     /// # Errors
     /// No such point or disk; a place where it can't be served; damage to a chain; too much that is open.
     pub async fn export(&self, request: ExportBackup) -> Result<Exported> {
+        let patience = patience(request.client_timeout_seconds)?;
         let record = self.point(&request.backup_id).await?;
         let registry = &self.inner.mounts;
         registry.check_room()?;
@@ -75,6 +76,7 @@ impl Hub {
             registry.forget(&id).await;
             return Err(error);
         }
+        registry.expect_client(&id, patience);
         Ok(export.exported())
     }
 

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use model::{
     Backup, BackupDisk, BackupId, BackupType, Compression, ContextId, DiskIndex, OnTrackingLoss, Phase,
-    RepositoryId, RequestedType, SourceUri, Status, VmName,
+    Repository, RepositoryId, RepositoryType, RequestedType, SourceUri, Status, VmName,
 };
+use std::path::Path;
 
 /// A completed point of VM `vm` made at second `at`, with these (disk, type, parent) disks.
 pub(crate) fn point(id: &str, at: i64, disks: &[(u32, BackupType, Option<&str>)]) -> Backup {
@@ -62,5 +63,22 @@ pub(crate) fn point(id: &str, at: i64, disks: &[(u32, BackupType, Option<&str>)]
         completed_at: Some(created_at),
         verification: None,
         disks,
+    }
+}
+
+/// The default repository, called `r`, at that path.
+pub(crate) fn repository(path: &Path) -> Repository {
+    let id = RepositoryId::new("r").unwrap();
+    Repository {
+        name: id.clone(),
+        id,
+        kind: RepositoryType::Local,
+        path: path.to_str().unwrap().into(),
+        enabled: true,
+        default: true,
+        immutable: false,
+        reserve_bytes: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
     }
 }

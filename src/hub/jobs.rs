@@ -8,15 +8,18 @@
 mod registry;
 mod run;
 mod supervise;
+mod totals;
 
 pub(crate) use registry::{Entry, Registry};
 pub(crate) use run::{Outcome, Running, Starting, Tally, view_of};
 pub(crate) use supervise::{Bounds, Report, supervise};
+pub(crate) use totals::Totals;
 
 use crate::{Error, Hub, Missing, Only, Result};
 use api::{JobQuery, JobView};
-use catalog::{BackupFilter, CancelRequest, JobFilter};
-use model::{BackupId, JobId, JobType};
+use catalog::{AnyJob, CancelRequest, JobFilter};
+use model::{BackupId, JobId, JobType, Status};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -42,6 +45,27 @@ where
 }
 
 impl Hub {
+    /// What the jobs that this process has run come to, for a monitoring system: how many have ended and how, how
+    /// long they took, and their bytes.
+    pub fn job_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.inner.registry.totals().collect()
+    }
+
+    /// How many jobs of each kind and state have not ended, those of other processes included.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn unfinished(&self) -> Result<BTreeMap<(JobType, Status), u64>> {
+        let backups = self.catalog().unfinished_backups().await?;
+        let jobs = self.catalog().unfinished_jobs().await?;
+        let backups = backups.iter().map(|backup| (JobType::Backup, backup.status));
+        let mut counts = BTreeMap::new();
+        for key in backups.chain(jobs.iter().map(|job| (job.job_type, job.status))) {
+            *counts.entry(key).or_insert(0) += 1;
+        }
+        Ok(counts)
+    }
+
     /// A job of any kind: of this process as it is now, of others as it last wrote.
     ///
     /// # Errors
@@ -66,53 +90,20 @@ impl Hub {
     /// # Errors
     /// The same.
     pub async fn jobs_among(&self, query: &JobQuery, only: Only<'_>) -> Result<(Vec<JobView>, u64)> {
-        let limit = query.limit.unwrap_or(api::DEFAULT_LIMIT).min(api::MAX_LIMIT);
-        let offset = query.offset.unwrap_or(0);
-        // Both lists are needed from the beginning, because a page takes from both.
-        let depth = u32::try_from(offset).ok().and_then(|offset| offset.checked_add(limit));
-        let depth = depth.ok_or_else(|| Error::invalid("offset", "it is too large"))?;
-        let mut found = Vec::new();
-        let mut total = 0;
-        if query.job_type.is_none_or(|kind| kind == JobType::Backup) {
-            match &query.backup_id {
-                Some(id) => {
-                    let one = self.catalog().backup(id).await?;
-                    let one = one.filter(|one| {
-                        query.status.is_none_or(|status| status == one.status)
-                            && only.is_none_or(|only| only.contains(&one.vm_name))
-                    });
-                    total += u64::from(one.is_some());
-                    found.extend(one.iter().map(JobView::from));
-                }
-                None => {
-                    let filter = BackupFilter {
-                        status: query.status,
-                        vm_names: only.map(<[_]>::to_vec),
-                        limit: depth,
-                        ..BackupFilter::default()
-                    };
-                    let page = self.catalog().backups(&filter).await?;
-                    total += page.total;
-                    found.extend(page.items.iter().map(JobView::from));
-                }
-            }
-        }
-        if query.job_type != Some(JobType::Backup) {
-            let filter = JobFilter {
-                job_type: query.job_type,
-                status: query.status,
-                backup_id: query.backup_id.clone(),
-                vm_names: only.map(<[_]>::to_vec),
-                limit: depth,
-                ..JobFilter::default()
-            };
-            let page = self.catalog().jobs(&filter).await?;
-            total += page.total;
-            found.extend(page.items.iter().map(view_of));
-        }
-        found.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
-        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-        Ok((found.into_iter().skip(skip).take(limit as usize).collect(), total))
+        let filter = JobFilter {
+            job_type: query.job_type,
+            status: query.status,
+            backup_id: query.backup_id.clone(),
+            vm_names: only.map(<[_]>::to_vec),
+            limit: query.limit.unwrap_or(api::DEFAULT_LIMIT).min(api::MAX_LIMIT),
+            offset: query.offset.unwrap_or(0),
+        };
+        let page = self.catalog().all_jobs(&filter).await?;
+        let views = page.items.iter().map(|job| match job {
+            AnyJob::Backup(backup) => JobView::from(&**backup),
+            AnyJob::Job(job) => view_of(job),
+        });
+        Ok((views.collect(), page.total))
     }
 
     /// Asks a job to stop, whoever runs it. It has stopped when its state is final.

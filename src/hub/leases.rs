@@ -3,7 +3,9 @@
 //! A lease of this process is a [`Guard`]. One task beats for all of them while there are any; where a lease
 //! turns out to be no longer held (another process took this one for dead), the job that it was for is
 //! stopped. A guard is to be [released](Guard::release); one that is dropped, on whatever thread, gives its lease back as
-//! soon as the executor gets to it, and one whose process is killed is found dead by the others.
+//! soon as the executor gets to it, and one whose process is killed is found dead by the others. A lease that can't be given
+//! back, because the catalog does not work, is given back later: this process may live for months, and others take it for a
+//! holder as long.
 //!
 //! A lease that stands in the way is looked at: if its process is provably gone, what it left is put right
 //! first (`recovery`) and the lease is taken then.
@@ -33,6 +35,8 @@ struct Held {
 #[derive(Default)]
 struct State {
     held: BTreeMap<String, Held>,
+    /// Those that could not be given back yet.
+    owed: Vec<Lease>,
     beating: bool,
 }
 
@@ -70,10 +74,7 @@ impl LeaseKeeper {
     pub(crate) fn hold(&self, lease: Lease) -> Guard {
         let mut state = self.lock();
         state.held.insert(lease.id.clone(), Held { lease: lease.clone(), control: Weak::new() });
-        if !state.beating {
-            state.beating = true;
-            tokio::spawn(self.clone().beat());
-        }
+        self.begin_to_beat(&mut state);
         drop(state);
         Guard { keeper: self.clone(), lease: Some(lease), runtime: tokio::runtime::Handle::current() }
     }
@@ -83,18 +84,47 @@ impl LeaseKeeper {
         Guard { keeper: self.clone(), lease: None, runtime: tokio::runtime::Handle::current() }
     }
 
-    /// Ends by itself when nothing is held any more.
+    fn begin_to_beat(&self, state: &mut State) {
+        if !state.beating {
+            state.beating = true;
+            tokio::spawn(self.clone().beat());
+        }
+    }
+
+    /// Gives a lease back, now or later.
+    async fn give_back(&self, lease: Lease) {
+        if !self.try_to_give_back(lease).await {
+            self.begin_to_beat(&mut self.lock());
+        }
+    }
+
+    /// Gives a lease back; where it can't, it is owed.
+    async fn try_to_give_back(&self, lease: Lease) -> bool {
+        let Err(error) = self.catalog.release(&lease).await else { return true };
+        tracing::warn!(%error, resource = %lease.resource, "a lease can't be given back yet");
+        self.lock().owed.push(lease);
+        false
+    }
+
+    /// Ends by itself when nothing is held or owed any more.
     async fn beat(self) {
         loop {
             tokio::time::sleep(BEAT).await;
-            let held: Vec<Lease> = {
+            let (held, owed): (Vec<Lease>, Vec<Lease>) = {
                 let mut state = self.lock();
-                if state.held.is_empty() {
+                if state.held.is_empty() && state.owed.is_empty() {
                     state.beating = false;
                     return;
                 }
-                state.held.values().map(|held| held.lease.clone()).collect()
+                let held = state.held.values().map(|held| held.lease.clone()).collect();
+                (held, std::mem::take(&mut state.owed))
             };
+            for lease in owed {
+                self.try_to_give_back(lease).await;
+            }
+            if held.is_empty() {
+                continue;
+            }
             match self.catalog.heartbeat(&held).await {
                 Ok(lost) => lost.iter().for_each(|lease| self.lost(lease)),
                 Err(error) => tracing::warn!(%error, "leases can't be kept alive"),
@@ -136,10 +166,7 @@ impl Guard {
     pub(crate) async fn release(mut self) {
         let Some(lease) = self.lease.take() else { return };
         self.keeper.lock().held.remove(&lease.id);
-        // What can't be given back ends with this process.
-        if let Err(error) = self.keeper.catalog.release(&lease).await {
-            tracing::warn!(%error, resource = %lease.resource, "a lease can't be given back");
-        }
+        self.keeper.give_back(lease).await;
     }
 }
 
@@ -147,12 +174,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         self.keeper.lock().held.remove(&lease.id);
-        let catalog = self.keeper.catalog.clone();
-        self.runtime.spawn(async move {
-            if let Err(error) = catalog.release(&lease).await {
-                tracing::warn!(%error, resource = %lease.resource, "a lease can't be given back");
-            }
-        });
+        let keeper = self.keeper.clone();
+        self.runtime.spawn(async move { keeper.give_back(lease).await });
     }
 }
 

@@ -25,15 +25,27 @@ pub(crate) use registry::{Registry, bare_view};
 
 use crate::leases::locked;
 use crate::{Error, Hub, Missing, Result};
-use api::{CleanupStatus, Mount, MountBackup, Resources, UnmountQuery};
+use api::{CleanupStatus, MAX_CLIENT_SECONDS, Mount, MountBackup, Resources, UnmountQuery};
 use catalog::{LeaseHolder, OwnerState, RestoreMount};
 use jiff::Timestamp;
 use model::{BackupId, MountKind};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How many a process has open at once: each holds files open and memory.
 pub const MAX_SESSIONS: usize = 64;
+
+/// How long to wait for a sign of a client.
+pub(crate) fn patience(seconds: Option<u64>) -> Result<Option<Duration>> {
+    if seconds.is_some_and(|seconds| !(1..=MAX_CLIENT_SECONDS).contains(&seconds)) {
+        return Err(Error::invalid(
+            "client_timeout_seconds",
+            format!("it is 1 to {MAX_CLIENT_SECONDS} seconds"),
+        ));
+    }
+    Ok(seconds.map(Duration::from_secs))
+}
 
 impl Hub {
     /// Opens a point for looking at its files, over the API or, with `path`, as a folder.
@@ -44,6 +56,13 @@ impl Hub {
         if request.idle_timeout_seconds == Some(0) {
             return Err(Error::invalid("idle_timeout_seconds", "the shortest time is 1 second"));
         }
+        let patience = patience(request.client_timeout_seconds)?;
+        let mount = self.open_mount(request).await?;
+        self.inner.mounts.expect_client(&mount.mount_id, patience);
+        Ok(mount)
+    }
+
+    async fn open_mount(&self, request: MountBackup) -> Result<Mount> {
         self.inner.mounts.check_room()?;
         let id = format!("mount-{}", uuid::Uuid::new_v4());
         match (&request.backup_id, &request.vm_name, &request.path) {

@@ -6,6 +6,8 @@
 //!
 //! The default repository is made at the first use that needs one and names none; the user is told.
 
+mod place;
+
 use crate::failure::Place;
 use crate::{Error, Hub, Missing, Result, blocking};
 use api::{Check, CreateRepository, PatchRepository, TestReport, TestRepository};
@@ -41,9 +43,11 @@ impl Hub {
     /// # Errors
     /// Only the catalog's own; one that can't be reached has no space.
     pub async fn repositories(&self) -> Result<Vec<RepositoryStatus>> {
+        let usage = self.catalog().usage().await?;
         let mut all = Vec::new();
         for repository in self.catalog().repositories().await? {
-            all.push(self.status_of(repository).await?);
+            let usage = usage.get(&repository.id).copied().unwrap_or_default();
+            all.push(with_space(repository, usage).await?);
         }
         Ok(all)
     }
@@ -78,6 +82,8 @@ impl Hub {
             });
         }
         let first = known.is_empty();
+        let (wanted, state_dir) = (path.clone(), self.config().state_dir.clone());
+        blocking::run("repository", move || place::check(&wanted, &state_dir, &known)).await?;
         let made = self.make_repository(path, request.name, request.default || first, request.reserve_bytes);
         let repository = made.await?;
         self.status_of(repository).await
@@ -251,17 +257,22 @@ impl Hub {
 
     async fn status_of(&self, repository: Repository) -> Result<RepositoryStatus> {
         let usage = self.usage_of(&repository.id).await?;
-        let path = PathBuf::from(&repository.path);
-        let space = blocking::run("repository", move || {
-            Ok(LocalRepository::open_for_reading(&path).and_then(|folder| folder.space()).ok())
-        });
-        Ok(RepositoryStatus {
-            space: space.await?,
-            backup_count: usage.backup_count,
-            backups_size_bytes: usage.size_bytes,
-            repository,
-        })
+        with_space(repository, usage).await
     }
+}
+
+/// Looks how much room is left.
+async fn with_space(repository: Repository, usage: Usage) -> Result<RepositoryStatus> {
+    let path = PathBuf::from(&repository.path);
+    let space = blocking::run("repository", move || {
+        Ok(LocalRepository::open_for_reading(&path).and_then(|folder| folder.space()).ok())
+    });
+    Ok(RepositoryStatus {
+        space: space.await?,
+        backup_count: usage.backup_count,
+        backups_size_bytes: usage.size_bytes,
+        repository,
+    })
 }
 
 /// The record of a folder, as far as the folder tells.
@@ -351,6 +362,9 @@ fn supported(kind: RepositoryType, immutable: bool) -> Result<()> {
 
 fn local_path(disk_path: Option<&str>) -> Result<PathBuf> {
     let path = disk_path.ok_or_else(|| Error::invalid("config.disk_path", "a local repository needs it"))?;
+    if path.contains('\0') {
+        return Err(Error::invalid("config.disk_path", "a path has no zero bytes"));
+    }
     let path = PathBuf::from(path);
     if !path.is_absolute() {
         return Err(Error::invalid(

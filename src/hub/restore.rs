@@ -25,12 +25,14 @@ use target::Target;
 pub(crate) use target::remove_leftover;
 
 impl Hub {
-    /// Starts restoring one disk of a point.
+    /// Starts restoring one disk of a point; with `listed_only` to no place of this machine but those that the
+    /// configuration lists.
     ///
     /// # Errors
+    /// [`Error::Forbidden`] for other places.
     /// What can be told at once: no such point or disk, a target that exists, that lies in a repository or that
     /// can't be, a point that is being deleted. Everything else is on the job's record.
-    pub async fn start_restore(&self, request: RestoreDisk) -> Result<JobView> {
+    pub async fn start_restore(&self, request: RestoreDisk, listed_only: bool) -> Result<JobView> {
         if request.bandwidth_limit_bps == Some(0) {
             return Err(Error::invalid("bandwidth_limit_bps", "a limit is at least 1 byte a second"));
         }
@@ -42,7 +44,7 @@ impl Hub {
             });
         }
         let disk = chosen_disk(&record, request.disk_id)?;
-        let target = self.target_of(&request).await?;
+        let target = self.target_of(&request, listed_only).await?;
         let id = Starting::id(JobType::Restore)?;
         let guard = self.lock_point(&record.id, "restore", id.as_str()).await?;
         let stored = serde_json::to_value(&request).map_err(|error| Error::Internal(error.to_string()));
@@ -84,7 +86,7 @@ impl Hub {
     }
 
     /// Looks at the target before anything is started.
-    async fn target_of(&self, request: &RestoreDisk) -> Result<Target> {
+    async fn target_of(&self, request: &RestoreDisk, listed_only: bool) -> Result<Target> {
         let repositories = self.catalog().repositories().await?;
         let mut sources = Vec::new();
         let mut offset = 0;
@@ -99,8 +101,12 @@ impl Hub {
                 break;
             }
         }
-        let request = request.clone();
-        blocking::run("target", move || Target::examine(&request, &repositories, &sources)).await
+        let (request, config) = (request.clone(), self.config().clone());
+        let look = move || {
+            let only_in = listed_only.then_some(&*config.restore_folders);
+            Target::examine(&request, only_in, &config.state_dir, &repositories, &sources)
+        };
+        blocking::run("target", look).await
     }
 }
 

@@ -55,20 +55,21 @@ impl Hub {
 
     /// A message of the client that writes a backup's disks.
     async fn take_word(&self, id: &BackupId, session: &Session, message: &Telemetry) -> Result<()> {
-        if !session.note(message) {
-            return Ok(());
+        if session.note(message) {
+            let mut record = self.backup(id).await?;
+            session.enter(&mut record);
+            sum_up(&mut record);
+            if let Some(pace) = session.pace() {
+                (record.transfer_speed_bps, record.eta_seconds) = pace;
+            }
+            // A client's own clock orders what it says; the hub's tells when that was heard.
+            let heard = self.catalog().record_progress(id, &progress_of(&record, Timestamp::now())).await?;
+            if !heard.is_running() {
+                return Err(Error::Ended { id: id.to_string(), status: heard.status });
+            }
         }
-        let mut record = self.backup(id).await?;
-        session.enter(&mut record);
-        sum_up(&mut record);
-        if let Some(pace) = session.pace() {
-            (record.transfer_speed_bps, record.eta_seconds) = pace;
-        }
-        // A client's own clock orders what it says; the hub's tells when that was heard.
-        let heard = self.catalog().record_progress(id, &progress_of(&record, Timestamp::now())).await?;
-        if !heard.is_running() {
-            return Err(Error::Ended { id: id.to_string(), status: heard.status });
-        }
+        // The last word holds also where its time is that of the one before (clocks that show seconds), and where the
+        // first try to carry it out has failed: nothing comes after it that it could be later than.
         self.obey(id, session, message)
     }
 }

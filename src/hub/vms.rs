@@ -30,6 +30,14 @@ impl Hub {
         Ok((page.items, page.total))
     }
 
+    /// Every registered VM, by name, with the end of its newest completed backup.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn latest_backups(&self) -> Result<Vec<(VmName, Option<Timestamp>)>> {
+        Ok(self.catalog().latest_backups().await?)
+    }
+
     /// The VM of that name.
     ///
     /// # Errors
@@ -90,21 +98,18 @@ impl Hub {
         }
     }
 
-    /// Registers the VM of a backup that was accepted. Another process may have been faster.
-    pub(crate) async fn registered(&self, vm: Wanted) -> Result<Vm> {
+    /// Registers the VM of a backup that was accepted, where it is new. Another process may have been faster.
+    pub(crate) async fn registered(&self, vm: Wanted) -> Result<Wanted> {
         let new = match vm {
-            Wanted::Known(known) => return Ok(known),
-            Wanted::Changed(changed) => {
-                self.catalog().update_vm(&changed).await?;
-                return Ok(changed);
-            }
             Wanted::New(new) => new,
+            known => return Ok(known),
         };
         let sources: Vec<SourceUri> = new.disks.iter().map(|disk| disk.source.clone()).collect();
-        match self.register(new.name.clone(), new.disks).await {
+        let registered = match self.register(new.name.clone(), new.disks).await {
             Err(Error::Exists { .. }) => as_named(self.vm(&new.name).await?, &sources),
             other => other,
-        }
+        };
+        registered.map(Wanted::Known)
     }
 
     /// Keeps the sizes that a backup found. Only for display, so a failure is no failure of the backup.
@@ -146,6 +151,7 @@ impl Hub {
 }
 
 /// The VM of a backup that is asked for.
+#[derive(Clone)]
 pub(crate) enum Wanted {
     /// It is registered.
     Known(Vm),

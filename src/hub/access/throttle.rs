@@ -105,6 +105,11 @@ impl Throttle {
         }
     }
 
+    /// Forgets the failures of a name, because an administrator lets its user in again.
+    pub(super) fn forget(&mut self, name: &UserName) {
+        self.counts.remove(&Key::Name(name.clone()));
+    }
+
     fn make_room(&mut self, now: Instant) {
         if self.counts.len() < MOST {
             return;
@@ -180,6 +185,17 @@ mod tests {
         throttle.succeeded(&name("admin"), at(1));
         throttle.failed(Some(&name("admin")), at(1), now);
         assert_eq!(wait(&throttle, "admin", at(1), now), (0, false), "it begins anew");
+    }
+
+    #[test]
+    fn a_locked_name_is_let_in_by_an_administrator() {
+        let mut throttle = Throttle::new(LoginRules::default());
+        let now = Instant::now();
+        (0..10).for_each(|_| throttle.failed(Some(&name("night")), at(1), now));
+        throttle.forget(&name("other"));
+        assert_eq!(wait(&throttle, "night", at(9), now), (900, true));
+        throttle.forget(&name("night"));
+        assert_eq!(wait(&throttle, "night", at(9), now), (0, false));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Hub {
         Ok(shown(&user))
     }
 
-    /// Changes a user.
+    /// Changes a user. A new password, or being enabled, ends a lock-out.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] for the last administrator; a password that does not hold the rules.
@@ -59,8 +59,13 @@ impl Hub {
             }
             None => None,
         };
+        let lets_in = password_hash.is_some() || disabled == Some(false);
         let change = UserChange { role, password_hash, disabled };
-        Ok(shown(&self.catalog().change_user(name, &change, self.catalog().now()).await?))
+        let user = self.catalog().change_user(name, &change, self.catalog().now()).await?;
+        if lets_in {
+            self.inner.access.throttle().forget(name);
+        }
+        Ok(shown(&user))
     }
 
     /// Removes a user.

@@ -220,11 +220,10 @@ impl Job {
             match outcome {
                 Ok(done) => stored.push(done),
                 Err(error) => {
-                    let echo = matches!(error, Error::Cancelled);
-                    if !echo {
+                    if !matches!(error, Error::Cancelled) {
                         on.error_message = Some(error.to_string());
                     }
-                    if failed.is_none() || (matches!(failed, Some(Error::Cancelled)) && !echo) {
+                    if failed.as_ref().is_none_or(|before| weight(before) < weight(&error)) {
                         failed = Some(error);
                     }
                 }
@@ -265,9 +264,22 @@ impl From<Error> for Failed {
     }
 }
 
+/// How much an error says: the end of other disks is an echo, and what a client says of its own end is one, too, where a
+/// disk had failed it before.
+fn weight(error: &Error) -> u8 {
+    match error {
+        Error::Cancelled => 0,
+        Error::Reported(_) => 1,
+        _ => 2,
+    }
+}
+
 /// The reason why the job was stopped, where there is one; otherwise what went wrong.
 fn first(control: &Control, error: Error) -> Error {
-    control.reason().and_then(Stop::error).unwrap_or(error)
+    match control.reason() {
+        Some(Stop::Reported(_)) if weight(&error) > 1 => error,
+        reason => reason.and_then(Stop::error).unwrap_or(error),
+    }
 }
 
 /// Opens the repository and all sources, and looks at the parents. Blocks.
@@ -511,7 +523,7 @@ impl<'a> Reporter<'a> {
             if let Some(pace) = session.pace() {
                 (record.transfer_speed_bps, record.eta_seconds) = pace;
             }
-            record.last_telemetry_at = Some(session.life().last());
+            record.last_telemetry_at = Some(session.last_sign());
             let session = Arc::clone(session);
             self.listen(&session);
         }
@@ -524,7 +536,7 @@ impl<'a> Reporter<'a> {
         if gap > AWAY {
             session.life().excuse(gap);
         }
-        let silent = session.life().silent();
+        let silent = session.silent();
         let limits = self.hub.config().silence;
         let status = if silent >= limits.stalled { Status::Stalled } else { Status::Running };
         if status == Status::Stalled && self.record.status != status {

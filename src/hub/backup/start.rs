@@ -56,8 +56,9 @@ impl Hub {
             // What is refused must not leave a VM behind.
             self.accept(&request, new.clone(), repository.clone()).await?;
         }
-        let vm = self.registered(vm).await?;
-        let stamp_at = Timestamp::now();
+        let wanted = self.registered(vm).await?;
+        let vm = wanted.vm();
+        let stamp_at = self.next_moment(vm).await?;
         let mut stamp = Stamp::new(stamp_at);
         for _ in 0..RANKS {
             let name = PointName { vm: vm.name.clone(), stamp };
@@ -73,7 +74,7 @@ impl Hub {
                 stamp = stamp.next();
                 continue;
             }
-            let begun = self.begin(&request, vm.clone(), repository.clone(), name, id, stamp_at).await;
+            let begun = self.begin(&request, wanted.clone(), repository.clone(), name, id, stamp_at).await;
             return match begun {
                 Ok((record, accepted)) => {
                     let entry = self.inner.registry.enter(JobView::from(&record));
@@ -107,7 +108,7 @@ impl Hub {
         let vm = self.vm_asked_for(&request).await?;
         let repository = self.repository_for(&request).await?;
         let accepted = self.accept(&request, vm.vm().clone(), repository).await?;
-        let now = Timestamp::now();
+        let now = self.next_moment(&accepted.vm).await?;
         let stamp = Stamp::new(now);
         let name = PointName { vm: accepted.vm.name.clone(), stamp };
         let id = name.backup_id().map_err(|error| Error::invalid("vm_name", error))?;
@@ -139,6 +140,25 @@ impl Hub {
             Some(Err(_)) | None => again(&record),
         };
         self.start_backup(request).await
+    }
+
+    /// When the next backup of a VM is made: now, or right after its newest point where the clock was set back since. Points are
+    /// ordered by when they were made, so none may come before what it builds on.
+    async fn next_moment(&self, vm: &Vm) -> Result<Timestamp> {
+        let now = Timestamp::now();
+        let Some(newest) = self.catalog().newest_point_of(&vm.context_id, None).await? else {
+            return Ok(now);
+        };
+        if newest.created_at <= now {
+            return Ok(now);
+        }
+        tracing::warn!(
+            vm = %vm.name,
+            newest = %newest.id,
+            "the clock was set back: the newest point is of later than now, and the next one follows it"
+        );
+        let next = newest.created_at.checked_add(jiff::SignedDuration::from_secs(1));
+        next.map_err(|error| Error::Internal(error.to_string()))
     }
 
     async fn vm_asked_for(&self, request: &StartBackup) -> Result<Wanted> {
@@ -187,19 +207,22 @@ impl Hub {
         Ok(Accepted { vm, repository, disks, plan })
     }
 
-    /// Under the lease: decides by the points as they are now, and inserts the row.
+    /// Under the lease: decides by the points as they are now, keeps what the request changes of the VM, and inserts the row.
     async fn begin(
         &self,
         request: &StartBackup,
-        vm: Vm,
+        vm: Wanted,
         repository: Repository,
         name: PointName,
         id: BackupId,
         now: Timestamp,
     ) -> Result<(Backup, Accepted)> {
-        let accepted = self.accept(request, vm, repository).await?;
+        let accepted = self.accept(request, vm.vm().clone(), repository).await?;
         let record = first_record(request, &accepted, &name, id, now);
         let stored = serde_json::to_string(request).map_err(|error| Error::Internal(error.to_string()))?;
+        if let Wanted::Changed(changed) = &vm {
+            self.catalog().update_vm(changed).await?;
+        }
         self.catalog().insert_backup(&record, Some(&stored)).await?;
         Ok((record, accepted))
     }

@@ -4,6 +4,7 @@
 //! entered before its task starts and leaves after its row is final and its lease is released, so that who
 //! waits for the end and then exits leaves nothing behind.
 
+use super::Totals;
 use crate::control::{Control, Stop};
 use api::JobView;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ struct Running {
 pub(crate) struct Registry {
     running: Arc<Mutex<BTreeMap<String, Running>>>,
     ended: Arc<Notify>,
+    totals: Totals,
 }
 
 /// A job's place in the registry, held by its task.
@@ -82,6 +84,11 @@ impl Registry {
         }
     }
 
+    /// What the jobs that have ended come to.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
     /// How many run.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
@@ -99,6 +106,7 @@ impl Registry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.registry.totals.add(&self.view.borrow());
         self.registry.lock().remove(&self.id);
         self.registry.ended.notify_waiters();
     }

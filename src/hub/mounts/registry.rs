@@ -29,6 +29,22 @@ struct Kept {
     lasting: Arc<dyn Lasting>,
     since: Instant,
     announced: bool,
+    client: Option<Client>,
+}
+
+impl Kept {
+    /// There is a sign of its client, or of somebody in its place.
+    fn hear(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.heard = Instant::now();
+        }
+    }
+}
+
+/// Who has it open, and says so every so often.
+struct Client {
+    patience: Duration,
+    heard: Instant,
 }
 
 #[derive(Default)]
@@ -108,7 +124,7 @@ impl Registry {
 
     fn keep(&self, id: &str, lasting: Arc<dyn Lasting>, announced: bool) {
         let mut state = self.lock();
-        state.open.insert(id.to_owned(), Kept { lasting, since: Instant::now(), announced });
+        state.open.insert(id.to_owned(), Kept { lasting, since: Instant::now(), announced, client: None });
         if !state.watched {
             state.watched = true;
             tokio::spawn(watch(self.catalog.clone(), Arc::downgrade(&self.state)));
@@ -116,11 +132,28 @@ impl Registry {
     }
 
     /// The one of that id, or the only one whose id begins so, or that has that path.
+    /// Who asks for it is there.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<dyn Lasting>> {
-        let state = self.lock();
+        let mut state = self.lock();
         let paths: Vec<_> = state.open.iter().map(|(id, kept)| (id.as_str(), kept.lasting.path())).collect();
         let position = only(paths.iter().map(|(id, path)| (*id, path.as_deref())), id)?;
-        state.open.values().nth(position).map(|kept| Arc::clone(&kept.lasting))
+        let kept = state.open.values_mut().nth(position)?;
+        kept.hear();
+        Some(Arc::clone(&kept.lasting))
+    }
+
+    /// From now on it is closed where nobody uses it and nothing is heard of its client for so long.
+    pub(crate) fn expect_client(&self, id: &str, patience: Option<Duration>) {
+        if let (Some(kept), Some(patience)) = (self.lock().open.get_mut(id), patience) {
+            kept.client = Some(Client { patience, heard: Instant::now() });
+        }
+    }
+
+    /// Whether nothing is heard of its client any more.
+    fn is_abandoned(&self, id: &str) -> bool {
+        let state = self.lock();
+        let client = state.open.get(id).and_then(|kept| kept.client.as_ref());
+        client.is_some_and(|client| client.heard.elapsed() >= client.patience)
     }
 
     /// Oldest first.
@@ -198,7 +231,8 @@ impl Registry {
         for lasting in self.all() {
             let view = lasting.view();
             let wish = wishes.get(&view.mount_id).copied().unwrap_or_default();
-            let expired = view.expires_at <= Timestamp::now();
+            let abandoned = self.is_abandoned(&view.mount_id);
+            let expired = abandoned || view.expires_at <= Timestamp::now();
             let how = match wish {
                 StopWish::Now => Closing::Now,
                 _ if lasting.is_over() => Closing::Now,
@@ -208,13 +242,15 @@ impl Registry {
             };
             match self.close(&lasting, how).await {
                 Ok(()) if expired && wish == StopWish::None => {
-                    tracing::info!("{} is closed: nobody used it", view.mount_id);
+                    let why = if abandoned { "its client is gone" } else { "nobody used it" };
+                    tracing::info!("{} is closed: {why}", view.mount_id);
                     self.lock().expired += 1;
                 }
                 Ok(()) => {}
                 Err(Error::InUse { .. }) => {
                     // Something of it is open: that is use.
                     lasting.touch();
+                    self.lock().open.get_mut(&view.mount_id).into_iter().for_each(Kept::hear);
                     if wish != StopWish::None
                         && let Err(error) =
                             self.catalog.request_restore_stop(&view.mount_id, StopWish::None).await

@@ -123,6 +123,19 @@ impl PushDisk {
         done
     }
 
+    /// Waits as long as the limit wants it, a second's worth at a time: whoever is made to wait is not silent.
+    fn wait_for_turn(&self, bytes: u64) -> Result<()> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let mut left = bytes;
+        while left > 0 {
+            let now = left.min(limiter.rate().get());
+            self.life.heard();
+            limiter.take(now, &self.cancel)?;
+            left -= now;
+        }
+        Ok(())
+    }
+
     fn check(&self, offset: u64, length: u64) -> Result<Range<u64>> {
         match offset.checked_add(length) {
             Some(end) if end <= self.size => Ok(offset..end),
@@ -182,9 +195,7 @@ impl DiskWriter for PushDisk {
         if range.is_empty() {
             return Ok(());
         }
-        if let Some(limiter) = &self.limiter {
-            limiter.take(data.len() as u64, &self.cancel)?;
-        }
+        self.wait_for_turn(data.len() as u64)?;
         self.change(|core| core.write(data, range))
     }
 

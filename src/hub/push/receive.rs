@@ -80,15 +80,17 @@ pub(crate) fn receive(receiving: Receiving, control: &Control) -> Result<Stored>
     server.stop();
     match done {
         Ok(()) => {
-            let stored = disk.finish(&repository, &files).map_err(failed)?;
+            let finished = disk.finish(&repository, &files);
+            // What a client was told last is why the rest of it can't be finished, and not the other way round.
             match disk.failure() {
                 Some(error) => Err(failed(error)),
-                None => Ok(stored),
+                None => finished.map_err(failed),
             }
         }
         Err(error) => {
             disk.give_up();
-            Err::<Stored, Error>(error)
+            // A client that gives up because this disk failed it may be heard before the failure is looked for.
+            Err::<Stored, Error>(disk.failure().map_or(error, failed))
         }
     }
 }

@@ -38,7 +38,7 @@ struct State {
 
 /// What the client has said last.
 struct Told {
-    /// By its own clock.
+    /// By its own clock, and not after the hub's.
     at: Timestamp,
     heard: Instant,
     speed: u64,
@@ -109,10 +109,10 @@ impl Session {
         mut failure: impl FnMut() -> Option<Error>,
     ) -> Result<()> {
         loop {
-            control.check()?;
             if let Some(error) = failure() {
                 return Err(error);
             }
+            control.check()?;
             let state = self.lock();
             if state.done {
                 return Ok(());
@@ -121,11 +121,23 @@ impl Session {
         }
     }
 
+    /// How long nothing was heard of the client. Once it has said that all is written, nothing is waited for.
+    pub(crate) fn silent(&self) -> Duration {
+        if self.lock().done { Duration::ZERO } else { self.life.silent() }
+    }
+
+    /// When it was known last that this goes on: when the client was heard, or now where nothing is waited for.
+    pub(crate) fn last_sign(&self) -> Timestamp {
+        if self.lock().done { Timestamp::now() } else { self.life.last() }
+    }
+
     /// Takes what the client says of itself; false where it has said something newer before.
     pub(crate) fn note(&self, message: &Telemetry) -> bool {
         let mut state = self.lock();
+        // A clock that is ahead must not make all that is said with a right one old.
+        let at = message.timestamp.min(Timestamp::now());
         let mut disks = match &state.told {
-            Some(told) if told.at >= message.timestamp => return false,
+            Some(told) if told.at >= at => return false,
             Some(told) => told.disks.clone(),
             None => BTreeMap::new(),
         };
@@ -136,7 +148,7 @@ impl Session {
         }
         self.life.heard();
         state.told = Some(Told {
-            at: message.timestamp,
+            at,
             heard: Instant::now(),
             speed: message.transfer_speed_bps,
             eta: message.eta_seconds,
@@ -209,5 +221,27 @@ impl Known {
 impl Drop for Known {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_said_that_all_is_written_is_not_silent_however_long_the_rest_takes() {
+        let session = Session::new(0);
+        let later = || {
+            let begun = session.life.silent();
+            while session.life.silent() < begun + Duration::from_millis(2) {
+                std::thread::yield_now();
+            }
+        };
+        later();
+        assert!(!session.silent().is_zero());
+        assert!(session.complete());
+        later();
+        assert!(!session.life.silent().is_zero() && session.silent().is_zero());
+        assert!(session.last_sign() > session.life.last());
     }
 }

@@ -9,7 +9,7 @@ use qcow2::{Create, Writer};
 use rustix::fs::FlockOperation;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A target that was looked at.
 #[derive(Debug, Clone)]
@@ -42,13 +42,16 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Looks at the target of a request. Blocks.
+    /// Looks at the target of a request, which lies in one of the folders `only_in` if those are given. Blocks.
     ///
     /// # Errors
-    /// [`Error::Exists`] where `overwrite` is needed; [`Error::Conflict`] inside a repository;
+    /// [`Error::Forbidden`] outside of those folders;
+    /// [`Error::Exists`] where `overwrite` is needed; [`Error::Conflict`] inside a repository, or the hub's own folder;
     /// [`Error::Invalid`] and [`Error::Unsupported`] for formats; [`Error::Target`] where it can't be.
     pub(super) fn examine(
         request: &RestoreDisk,
+        only_in: Option<&[PathBuf]>,
+        state_dir: &Path,
         repositories: &[Repository],
         sources: &[(VmName, SourceUri)],
     ) -> Result<Target> {
@@ -61,7 +64,10 @@ impl Target {
                     return Err(in_use(&name, vm));
                 }
                 raw_only(request.format, "an NBD export")?;
-                let uri = text.parse().map_err(|error: nbd::UriError| Error::invalid("target", error))?;
+                let uri: nbd::Uri = text.parse().map_err(|error| Error::invalid("target", error))?;
+                if let nbd::Address::Unix(socket) = uri.address() {
+                    within(only_in, socket, &name)?;
+                }
                 return Ok(Target::Export { uri, name });
             }
             SourceUri::Push => {
@@ -73,18 +79,22 @@ impl Target {
             SourceUri::File { path, format } => (PathBuf::from(path), *format),
         };
         let refused = |reason: String| Error::Target { target: name.clone(), reason, permission: false };
+        // Nobody learns what there is in places where they may not restore to.
+        let unreachable =
+            |reason: String| within(only_in, &path, &name).map_or_else(|error| error, |()| refused(reason));
         // Where the file is new its folder must exist; either way no link hides where it really lies.
         let real = match path.canonicalize() {
             Ok(real) => real,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let folder = path.parent().unwrap_or(Path::new("/"));
-                let file = path.file_name().ok_or_else(|| refused("it has no file name".into()))?;
+                let file = path.file_name().ok_or_else(|| unreachable("it has no file name".into()))?;
                 let folder =
-                    folder.canonicalize().map_err(|error| refused(format!("its folder: {error}")))?;
+                    folder.canonicalize().map_err(|error| unreachable(format!("its folder: {error}")))?;
                 folder.join(file)
             }
-            Err(error) => return Err(refused(error.to_string())),
+            Err(error) => return Err(unreachable(error.to_string())),
         };
+        within(only_in, &real, &name)?;
         for repository in repositories {
             let root = Path::new(&repository.path);
             let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
@@ -94,6 +104,12 @@ impl Target {
                     hint: "restore to a place outside of all repositories".into(),
                 });
             }
+        }
+        if state_dir.canonicalize().is_ok_and(|state_dir| real.starts_with(state_dir)) {
+            return Err(Error::Conflict {
+                message: format!("{name} lies inside the hub's own folder"),
+                hint: "restore to a place outside of it".into(),
+            });
         }
         let source = sources.iter().find(|(_, source)| {
             source.path().is_some_and(|path| Path::new(path).canonicalize().is_ok_and(|path| path == real))
@@ -204,6 +220,30 @@ fn remove_unlocked(partial: &Path) -> std::io::Result<()> {
     fs::remove_file(partial)
 }
 
+/// Whether a path lies in one of the folders, links resolved.
+fn within(only_in: Option<&[PathBuf]>, path: &Path, name: &str) -> Result<()> {
+    let Some(folders) = only_in else { return Ok(()) };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = real(path);
+    // One that does not exist lies where it says, unless it says so by a detour.
+    let detour = path.components().any(|part| part == Component::ParentDir);
+    if !detour && folders.iter().any(|folder| path.starts_with(real(folder))) {
+        return Ok(());
+    }
+    let listed: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    Err(Error::Forbidden {
+        message: format!("target: only an administrator may restore to {name}"),
+        hint: match listed.is_empty() {
+            true => {
+                "restore to an NBD export, or ask an administrator to list a folder of the hub's machine for \
+                     restores (restore.folders)"
+                    .into()
+            }
+            false => format!("restore to an NBD export, or into {}", listed.join(" or ")),
+        },
+    })
+}
+
 fn in_use(name: &str, vm: &VmName) -> Error {
     Error::Exists {
         what: format!("{name}, a disk of VM {vm},"),
@@ -285,8 +325,8 @@ impl BlockSink for ImageSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
-    use model::{BackupId, RepositoryId, RepositoryType};
+    use crate::fixture::repository;
+    use model::BackupId;
 
     fn request(target: &Path, overwrite: bool) -> RestoreDisk {
         RestoreDisk {
@@ -300,38 +340,28 @@ mod tests {
         }
     }
 
-    fn repository(path: &Path) -> Repository {
-        let id = RepositoryId::new("r").unwrap();
-        Repository {
-            name: id.clone(),
-            id,
-            kind: RepositoryType::Local,
-            path: path.to_str().unwrap().into(),
-            enabled: true,
-            default: true,
-            immutable: false,
-            reserve_bytes: None,
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-        }
-    }
-
     #[test]
     fn nothing_is_written_over_unasked_and_nothing_into_a_repository_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let inside = folder.path().join("repo");
         fs::create_dir(&inside).unwrap();
         std::os::unix::fs::symlink(&inside, folder.path().join("link")).unwrap();
+        let state = folder.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join("catalog.db"), b"x").unwrap();
         let disk = folder.path().join("disk.raw");
         fs::write(&disk, b"x").unwrap();
         let sources = [(VmName::new("pg").unwrap(), disk.to_str().unwrap().parse().unwrap())];
         let repositories = [repository(&inside)];
-        let look =
-            |path: &Path, overwrite| Target::examine(&request(path, overwrite), &repositories, &sources);
+        let look = |path: &Path, overwrite| {
+            Target::examine(&request(path, overwrite), None, &state, &repositories, &sources)
+        };
 
         assert!(matches!(look(&disk, false), Err(Error::Exists { what, .. }) if what.contains("VM pg")));
         assert!(look(&disk, true).is_ok());
-        for name in ["repo/x.raw", "link/x.raw", "repo/vm/../x.raw"] {
+        for name in
+            ["repo/x.raw", "link/x.raw", "repo/vm/../x.raw", "state/catalog.db", "repo/../state/new.raw"]
+        {
             assert!(look(&folder.path().join(name), true).is_err(), "{name}");
         }
         assert!(matches!(
@@ -340,5 +370,39 @@ mod tests {
         ));
         assert!(look(folder.path(), true).is_err());
         assert!(look(&folder.path().join("none/x"), false).is_err());
+    }
+
+    #[test]
+    fn who_is_no_administrator_restores_into_listed_folders_and_over_the_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, listed) = (folder.path().join("state"), folder.path().join("listed"));
+        fs::create_dir(&state).unwrap();
+        fs::create_dir(&listed).unwrap();
+        std::os::unix::fs::symlink(folder.path(), listed.join("out")).unwrap();
+        std::os::unix::fs::symlink(&listed, folder.path().join("in")).unwrap();
+        let only_in = [folder.path().join("in")];
+        let look = |target: &str, only_in: &[PathBuf]| {
+            let target = target.replace("{}", folder.path().to_str().unwrap());
+            let request = RestoreDisk { target: target.parse().unwrap(), ..request(Path::new("/x"), true) };
+            Target::examine(&request, Some(only_in), &state, &[], &[]).map(|_| ())
+        };
+        for allowed in ["{}/listed/x.raw", "{}/in/x.raw", "nbd+unix:///x?socket={}/listed/s", "nbd://host/x"]
+        {
+            assert!(look(allowed, &only_in).is_ok(), "{allowed}");
+        }
+        for refused in [
+            "{}/x.raw",
+            "{}/none/x.raw",
+            "{}/listed/../none/x.raw",
+            "{}/listed/../x.raw",
+            "{}/listed/out/x.raw",
+            "nbd+unix:///x?socket={}/s",
+            "/dev/null",
+        ] {
+            let error = look(refused, &only_in).unwrap_err();
+            assert!(matches!(error, Error::Forbidden { .. }), "{refused}: {error}");
+        }
+        assert!(matches!(look("{}/listed/x.raw", &[]), Err(Error::Forbidden { .. })));
+        assert!(look("nbd://host/x", &[]).is_ok());
     }
 }

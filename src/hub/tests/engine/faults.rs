@@ -125,19 +125,19 @@ async fn a_restore_writes_over_nothing_unasked() {
     };
     let refused = |target: std::path::PathBuf, overwrite| {
         let (hub, request) = (site.hub.clone(), request(&target, overwrite));
-        async move { hub.start_restore(request).await.unwrap_err().code().as_str().to_owned() }
+        async move { hub.start_restore(request, false).await.unwrap_err().code().as_str().to_owned() }
     };
     assert_eq!(refused(site.disk("a.raw"), false).await, "already_exists");
     assert_eq!(refused(site.repository().join("x.raw"), true).await, "conflict");
     assert_eq!(refused(site.disk("none/x.raw"), false).await, "target_unavailable");
 
     fs::write(site.disk("a.raw"), b"overwritten").unwrap();
-    let job = site.hub.start_restore(request(&site.disk("a.raw"), true)).await.unwrap();
+    let job = site.hub.start_restore(request(&site.disk("a.raw"), true), false).await.unwrap();
     assert_eq!(site.hub.wait(job.id.as_str()).await.unwrap().status, Status::Completed);
     assert!(fs::read(site.disk("a.raw")).unwrap() == disk);
 
     let image = site.disk("image.qcow2");
-    let job = site.hub.start_restore(request(&image, false)).await.unwrap();
+    let job = site.hub.start_restore(request(&image, false), false).await.unwrap();
     assert_eq!(site.hub.wait(job.id.as_str()).await.unwrap().status, Status::Completed);
     crate::support::same_for_qemu(&image, &site.disk("a.raw"));
 }

@@ -44,7 +44,7 @@ async fn busy_victim() {
             }
             (3, Some(id)) => {
                 let target = folder.join("restored.raw").to_str().unwrap().parse().unwrap();
-                let job = hub.start_restore(crate::support::restore_of(&id, target)).await.unwrap();
+                let job = hub.start_restore(crate::support::restore_of(&id, target), false).await.unwrap();
                 hub.wait(job.id.as_str()).await.unwrap();
             }
             _ => {

@@ -74,7 +74,7 @@ impl Site {
     pub async fn restore(&self, id: &BackupId, disk: u32, target: &Path) -> JobView {
         let target = target.to_str().unwrap().parse().unwrap();
         let request = RestoreDisk { disk_id: Some(disk), overwrite: false, ..restore_of(id, target) };
-        let job = self.hub.start_restore(request).await.unwrap();
+        let job = self.hub.start_restore(request, false).await.unwrap();
         self.hub.wait(job.id.as_str()).await.unwrap()
     }
 

@@ -88,7 +88,7 @@ async fn a_point_that_is_read_is_not_taken_away() {
         overwrite: true,
         bandwidth_limit_bps: Some(2 << 20),
     };
-    let job = site.hub.start_restore(reading(&full.id)).await.unwrap();
+    let job = site.hub.start_restore(reading(&full.id), false).await.unwrap();
     let merge = DeleteQuery { merge: true, ..DeleteQuery::default() };
     assert!(matches!(site.hub.delete_backup(&full.id, merge).await, Err(Error::Locked { .. })));
     site.hub.cancel(job.id.as_str()).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_point_that_is_read_is_not_taken_away() {
     assert!(!site.disk("restored.raw").exists());
 
     // What is built on it may be read while it is merged away.
-    let job = site.hub.start_restore(reading(&child.id)).await.unwrap();
+    let job = site.hub.start_restore(reading(&child.id), false).await.unwrap();
     let is_copying = || async {
         let seen = site.hub.job(job.id.as_str()).await.unwrap();
         seen.bytes_processed > 0 || seen.status.is_final()
