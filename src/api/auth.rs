@@ -48,7 +48,7 @@ pub struct WhoAmI {
     pub role: Role,
     /// The only VMs that the token is for; all where left out.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<schema::VmName>>)]
     pub vms: Option<Vec<VmName>>,
     /// Until when the token is valid, where there is one.
     #[serde(default)]
@@ -63,6 +63,7 @@ pub struct ChangePassword {
     /// The password until now.
     pub current_password: String,
     /// The password from now on: at least 12 characters.
+    #[schema(min_length = 12, max_length = 1024)]
     pub new_password: String,
 }
 
@@ -70,7 +71,7 @@ pub struct ChangePassword {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     /// The name.
-    #[schema(value_type = String, example = "admin")]
+    #[schema(value_type = schema::UserName, example = "admin")]
     pub name: UserName,
     /// What they may do.
     #[schema(value_type = schema::Role)]
@@ -90,9 +91,10 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct CreateUser {
     /// The name: small letters, digits, dots, dashes and underscores.
-    #[schema(value_type = String, example = "admin")]
+    #[schema(value_type = schema::UserName, example = "admin")]
     pub name: UserName,
     /// The password: at least 12 characters.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: String,
     /// What they may do.
     #[schema(value_type = schema::Role)]
@@ -112,6 +114,7 @@ pub struct PatchUser {
     pub role: Option<Role>,
     /// Another password. All logins of theirs end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: Option<String>,
     /// True: they may no longer log in, and all of their tokens are revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +149,7 @@ pub struct UserDeleted {
     /// For a person.
     pub message: String,
     /// Who it was.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::UserName)]
     pub name: UserName,
 }
 
@@ -187,10 +190,10 @@ pub struct Token {
     #[schema(value_type = schema::Role)]
     pub role: Role,
     /// The only VMs that it is for; all where null.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<schema::VmName>>)]
     pub vms: Option<Vec<VmName>>,
     /// The user who has logged in, or made it.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::UserName>)]
     pub username: Option<UserName>,
     /// Who has made it, also where that is no user.
     pub created_by: String,
@@ -209,14 +212,14 @@ pub struct Token {
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What it is called, from 1 to 64 characters.
-    #[schema(example = "nightly backup")]
+    #[schema(example = "nightly backup", min_length = 1, max_length = 64)]
     pub name: String,
     /// What may be done with it.
     #[schema(value_type = schema::Role)]
     pub role: Role,
     /// The only VMs that it is for; all where left out. Not for an administrator's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<schema::VmName>>, min_items = 1, max_items = 1000)]
     pub vms: Option<Vec<VmName>>,
     /// When it ends: within ten years; in a year where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -246,7 +249,7 @@ pub struct TokenQuery {
     pub kind: Option<TokenKind>,
     /// Of that user.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<schema::UserName>, inline)]
     pub username: Option<UserName>,
     /// Those that have ended or were revoked, too.
     #[serde(default, deserialize_with = "flag", skip_serializing_if = "crate::query::is_not")]
@@ -258,6 +261,7 @@ pub struct TokenQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 
@@ -313,6 +317,7 @@ pub struct AuditQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 

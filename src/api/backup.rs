@@ -18,16 +18,16 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backup {
     /// Unique id, also that of the job.
-    #[schema(value_type = String, example = "backup-pgtest1-20251006-120000")]
+    #[schema(value_type = schema::BackupId, example = "backup-pgtest1-20251006-120000")]
     pub id: BackupId,
     /// The same as `id`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// The VM's name when the backup was made.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// The VM's stable id.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ContextId)]
     pub vm_context_id: ContextId,
     /// The first disk's index.
     pub disk_id: u32,
@@ -44,7 +44,7 @@ pub struct Backup {
     #[schema(value_type = schema::Phase)]
     pub current_phase: Phase,
     /// Where it is kept.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub repository_id: RepositoryId,
     /// The first disk's file.
     pub file_path: String,
@@ -55,7 +55,7 @@ pub struct Backup {
     /// `{disk key}:{NBD URI}` of each disk that is exported now, joined by commas; empty where none is.
     pub nbd_targets_string: String,
     /// The point this one builds on; null for a full.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub parent_backup_id: Option<BackupId>,
     /// The first disk's change id, where its source has one.
     pub change_id: Option<String>,
@@ -123,13 +123,13 @@ pub struct BackupDisk {
     /// What it is called: `disk-{n}`.
     pub name: String,
     /// Where it was read from.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::SourceUri)]
     pub source: SourceUri,
     /// Type of this disk's file.
     #[schema(value_type = schema::BackupType)]
     pub backup_type: BackupType,
     /// The point whose file of this disk is the backing file; null for a full.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub parent_backup_id: Option<BackupId>,
     /// State.
     #[schema(value_type = schema::Status)]
@@ -310,13 +310,13 @@ pub struct PlannedDisk {
     /// Position within the VM.
     pub disk_id: u32,
     /// Where it would be read from.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::SourceUri)]
     pub source: SourceUri,
     /// What its file would be.
     #[schema(value_type = schema::BackupType)]
     pub backup_type: BackupType,
     /// What that would be built on.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub parent_backup_id: Option<BackupId>,
     /// Virtual size.
     pub capacity_bytes: u64,
@@ -351,15 +351,15 @@ pub struct Deleted {
     /// What was done, for a person.
     pub message: String,
     /// The backup that was to go; where a chain was consolidated, its oldest point now.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// What the repository has won, or would win: for a merge what was removed less what was written.
     pub freed_bytes: u64,
     /// Every backup that is gone, or would go, in the order of removal.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub deleted: Vec<BackupId>,
     /// Every backup whose files took over the clusters of one that is gone.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub rewritten: Vec<BackupId>,
     /// True where nothing was done.
     pub dry_run: bool,

@@ -3,6 +3,7 @@
 //! Guest paths are bytes. A field that shows one is text, lossy where the bytes are no UTF-8, and beside it stands
 //! the same in Base64 (`…_b64`), which is exact. A query takes either: `path` as text, or `path_b64`.
 
+use crate::schema;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -10,6 +11,10 @@ use model::{BackupId, MountKind, VmName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+/// The longest that a client may be silent before what it has open is closed, where it wants that at all, in seconds.
+pub const MAX_CLIENT_SECONDS: u64 = 86_400;
+/// How long what a client has open stays when nothing is heard of it, in seconds, as the program's own commands want it.
+pub const CLIENT_SECONDS: u64 = 120;
 /// How long a session stays open that nobody uses, in seconds, where nothing is said.
 pub const DEFAULT_IDLE_SECONDS: u64 = 3600;
 
@@ -19,12 +24,12 @@ pub const DEFAULT_IDLE_SECONDS: u64 = 3600;
 pub struct MountBackup {
     /// Which point; left out for all points of `vm_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub backup_id: Option<BackupId>,
     /// Instead of a point: the VM all of whose points are shown at `path`, each in a folder of its time, opened when
     /// somebody enters it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::VmName>)]
     pub vm_name: Option<VmName>,
     /// How it is opened: there is no other way than this.
     #[serde(default)]
@@ -49,6 +54,11 @@ pub struct MountBackup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub idle_timeout_seconds: Option<u64>,
+    /// For a client that may vanish: closed when nobody uses it and that client has asked nothing about it
+    /// (`GET /restore/{mount_id}`) for so many seconds. No such limit unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub client_timeout_seconds: Option<u64>,
     /// Serve volumes whose journal is dirty and can't be replayed as they lie on the disk, with a warning.
     #[serde(default)]
     pub ignore_journal: bool,
@@ -79,6 +89,7 @@ impl MountBackup {
             allow_other: false,
             kernel: false,
             idle_timeout_seconds: None,
+            client_timeout_seconds: None,
             ignore_journal: false,
             keys_b64: Vec::new(),
         }
@@ -103,10 +114,10 @@ pub struct Mount {
     #[schema(value_type = String)]
     pub kind: MountKind,
     /// The point; none where all points of the VM are shown.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub backup_id: Option<BackupId>,
     /// The VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// Where it is mounted, if anywhere.
     pub mount_path: Option<String>,
@@ -250,6 +261,7 @@ pub struct FilesQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 

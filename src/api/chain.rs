@@ -12,20 +12,20 @@ pub struct Chain {
     /// Always true.
     pub success: bool,
     /// The VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// The disk.
     pub disk_id: u32,
     /// `{vm_context_id}-disk{n}-chain`.
     pub chain_id: String,
     /// The VM's stable id.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ContextId)]
     pub vm_context_id: ContextId,
     /// The chain's full.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub full_backup_id: BackupId,
     /// Its latest point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub latest_backup_id: BackupId,
     /// The points.
     pub chain: Vec<ChainPoint>,
@@ -41,7 +41,7 @@ pub struct Chain {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChainPoint {
     /// The point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// The type of this disk's file.
     #[serde(rename = "type")]
@@ -51,7 +51,7 @@ pub struct ChainPoint {
     #[schema(value_type = schema::BackupType)]
     pub backup_type: BackupType,
     /// The point this disk's file is built on; null for a full.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub parent_backup_id: Option<BackupId>,
     /// The backing file's path; null for a full.
     pub backing_file: Option<String>,

@@ -1,9 +1,9 @@
 //! The difference between two restore points, as a page or as a stream of lines.
 
-use crate::ErrorBody;
 use crate::browse::FileType;
 use crate::query::{flag, is_not};
 use crate::search::{SearchStatus, Unsearched};
+use crate::{ErrorBody, schema};
 use model::BackupId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,13 +34,17 @@ pub struct DiffQuery {
     /// How many differences at most: 100 unless given. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1000)]
+    #[schema(maximum = 1000)]
     pub limit: Option<u32>,
     /// How many differences to skip. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
     /// How long it may take before it answers with what it has: 60 unless given. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 3600)]
+    #[schema(minimum = 1, maximum = 3600)]
     pub timeout_seconds: Option<u64>,
     /// That of the first page of the same question: what was found for it is then not looked for again. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +56,7 @@ pub struct DiffQuery {
 #[serde(deny_unknown_fields)]
 pub struct DiffRequest {
     /// What is compared.
+    #[serde(deserialize_with = "crate::request::object")]
     pub query: DiffQuery,
     /// Passphrases and contents of key files, in Base64; each is tried on every encrypted volume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -189,10 +194,10 @@ pub struct DiffAnswer {
     /// Always true.
     pub success: bool,
     /// The first point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub before: BackupId,
     /// The second point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub after: BackupId,
     /// By path, a folder before what is in it.
     pub changes: Vec<FileChange>,

@@ -60,8 +60,8 @@ pub struct ErrorBody {
     /// not know.
     #[schema(value_type = schema::ErrorCode)]
     pub code: String,
-    /// What to do next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What to do next; null where there is nothing that could be said.
+    #[serde(default)]
     pub hint: Option<String>,
     /// More for a program, by code.
     #[serde(default)]

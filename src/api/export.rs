@@ -1,5 +1,6 @@
 //! Restore points served over NBD, over the wire.
 
+use crate::schema;
 use jiff::Timestamp;
 use model::{BackupId, VmName};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct ExportBackup {
     /// Which point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// Only this disk of the point; all of them where left out, each under its own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +42,11 @@ pub struct ExportBackup {
     /// Closed after so many seconds without a connection: 3600 unless given, 0 for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_seconds: Option<u64>,
+    /// For a client that may vanish: closed when nobody uses it and that client has asked nothing about it
+    /// (`GET /restore/export/{export_id}`) for so many seconds. No such limit unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 86_400)]
+    pub client_timeout_seconds: Option<u64>,
 }
 
 impl ExportBackup {
@@ -57,6 +63,7 @@ impl ExportBackup {
             tls_verify_peer: false,
             allow_plaintext: false,
             idle_timeout_seconds: None,
+            client_timeout_seconds: None,
         }
     }
 }
@@ -67,10 +74,10 @@ pub struct Exported {
     /// Its id: `export-` and a UUID.
     pub export_id: String,
     /// The point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// The VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// Where the first disk is.
     pub nbd_uri: String,

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// Unique id; a backup's is that of the backup.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::JobId)]
     pub id: JobId,
     /// The same as `id`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::JobId)]
     pub job_id: JobId,
     /// What kind of work.
     #[schema(value_type = schema::JobType)]
@@ -26,10 +26,10 @@ pub struct JobView {
     #[schema(value_type = schema::Phase)]
     pub current_phase: Phase,
     /// The VM it works for.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::VmName>)]
     pub vm_name: Option<VmName>,
     /// The backup it makes, reads or merges away.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::BackupId>)]
     pub backup_id: Option<BackupId>,
     /// Data stored or written.
     pub bytes_transferred: u64,

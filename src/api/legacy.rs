@@ -20,31 +20,32 @@ const DEFAULT_REPOSITORY: &str = "local";
 #[schema(as = LegacyStartBackup)]
 pub struct Start {
     /// Which VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// What to make.
     #[schema(value_type = schema::RequestedType)]
     pub backup_type: RequestedType,
     /// Id or name of the repository, `local` meaning the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub repository: Option<RepositoryId>,
     /// The same by its later name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub repository_id: Option<RepositoryId>,
     /// Only this disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<u32>,
     /// Labels.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<schema::TagKey, String>)]
     pub tags: BTreeMap<String, String>,
     /// Where the disk is read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::SourceUri>)]
     pub source: Option<SourceUri>,
     /// With `"source": "push"`: the disks that the client is going to write.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::request::objects")]
     pub disks: Vec<PushDisk>,
     /// How to store clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,15 +83,19 @@ impl From<Start> for StartBackup {
 pub struct ListQuery {
     /// Of that VM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::VmName>, inline)]
     pub vm_name: Option<String>,
     /// Of the VM of that context id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::ContextId>, inline)]
     pub vm_context_id: Option<String>,
     /// In that repository.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::RepositoryId>, inline)]
     pub repository_id: Option<String>,
     /// The same by its older name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::RepositoryId>, inline)]
     pub repository: Option<String>,
     /// Of that type.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +111,7 @@ pub struct ListQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 
@@ -140,9 +146,11 @@ pub struct List {
 pub struct ChainQuery {
     /// Of that VM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::VmName>, inline)]
     pub vm_name: Option<String>,
     /// Of the VM of that context id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::ContextId>, inline)]
     pub vm_context_id: Option<String>,
     /// Which disk; the first unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,18 +164,18 @@ pub struct FlatChain {
     /// `{vm_context_id}-disk{n}-chain`.
     pub chain_id: String,
     /// The VM's stable id.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ContextId)]
     pub vm_context_id: ContextId,
     /// The VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// The disk.
     pub disk_id: u32,
     /// The chain's full.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub full_backup_id: BackupId,
     /// Its latest point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub latest_backup_id: BackupId,
     /// The points, oldest first.
     pub backups: Vec<ChainPoint>,
@@ -203,7 +211,7 @@ pub struct Deleted {
     /// Always the same sentence.
     pub message: String,
     /// Which one.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
 }
 

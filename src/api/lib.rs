@@ -26,7 +26,7 @@ mod query;
 mod repository;
 mod request;
 mod restore;
-mod schema;
+pub mod schema;
 mod search;
 mod service;
 mod subset;
@@ -47,9 +47,9 @@ pub use backup::{
     Backup, BackupAnswer, BackupDisk, BackupList, BackupPlan, BackupStarted, Deleted, PlannedDisk,
 };
 pub use browse::{
-    CleanupStatus, DEFAULT_IDLE_SECONDS, FileEntry, FileError, FileInfo, FileList, FileType, FilesQuery,
-    Mount, MountBackup, MountList, MountMode, PathQuery, Resources, UnmountQuery, Unmounted, VolumeView,
-    XattrView, from_base64, to_base64,
+    CLIENT_SECONDS, CleanupStatus, DEFAULT_IDLE_SECONDS, FileEntry, FileError, FileInfo, FileList, FileType,
+    FilesQuery, MAX_CLIENT_SECONDS, Mount, MountBackup, MountList, MountMode, PathQuery, Resources,
+    UnmountQuery, Unmounted, VolumeView, XattrView, from_base64, to_base64,
 };
 pub use caller::{Caller, Peer, Who};
 pub use chain::{Chain, ChainPoint};
@@ -57,7 +57,7 @@ pub use client::{
     ArchiveDownload, Client, ClientError, Contents, Counting, DEFAULT_PORT, Download, EventStream,
     Fingerprint, FingerprintError, HubAddress, HubAddressError, InProcess, Line, LineStream,
     OtherCertificate, Remote, RequestBody, ResponseBody, Transport, TransportError, Trust, TrustError,
-    VERSION_HEADER,
+    VERSION_HEADER, path_segment,
 };
 pub use code::{ErrorCode, UnknownCode};
 pub use compare::{
@@ -71,7 +71,8 @@ pub use error::{ApiError, ErrorBody};
 pub use export::{ExportBackup, Exported, ExportedDisk};
 pub use job::{Consolidating, DiskProgress, JobAnswer, JobList, JobResult, JobView};
 pub use query::{
-    AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, VmQuery,
+    AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, MAX_OFFSET,
+    VmQuery,
 };
 pub use repository::{
     Check, CreateRepository, PatchRepository, Repository, RepositoryAnswer, RepositoryConfig,
@@ -86,7 +87,7 @@ pub use search::{
 };
 pub use service::{DebugData, DebugEndpoints, Endpoint, Health, RepositoryHealth, ServiceHealth, Success};
 pub use subset::{Subset, SubsetError};
-pub use telemetry::{DiskTelemetry, Event, Telemetry};
+pub use telemetry::{DiskTelemetry, Event, EventName, SentEvent, Telemetry};
 pub use verify::{DamageKind, VerifyFinding, VerifyReport};
 pub use vm::{CreateVm, CreateVmDisk, Vm, VmAnswer, VmDeleted, VmDisk, VmList};
 

@@ -14,6 +14,9 @@ pub const DEFAULT_LIMIT: u32 = 100;
 /// How long a page may be.
 pub const MAX_LIMIT: u32 = 1000;
 
+/// How many may be skipped; nothing has as many.
+pub const MAX_OFFSET: u64 = 1_000_000_000_000;
+
 /// `GET /backups`: everything given must match.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -21,12 +24,15 @@ pub const MAX_LIMIT: u32 = 1000;
 pub struct BackupQuery {
     /// Of that VM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::VmName>, inline)]
     pub vm_name: Option<String>,
     /// Of the VM of that context id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::ContextId>, inline)]
     pub vm_context_id: Option<String>,
     /// In that repository: its id or name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::RepositoryId>, inline)]
     pub repository_id: Option<String>,
     /// Of that type.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +57,7 @@ pub struct BackupQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 
@@ -69,7 +76,7 @@ pub struct JobQuery {
     pub status: Option<Status>,
     /// About that backup.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<schema::BackupId>, inline)]
     pub backup_id: Option<BackupId>,
     /// How many at most: 100 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +84,7 @@ pub struct JobQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 
@@ -91,6 +99,7 @@ pub struct VmQuery {
     pub limit: Option<u32>,
     /// How many to skip.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
 }
 
@@ -100,9 +109,11 @@ pub struct VmQuery {
 #[into_params(parameter_in = Query)]
 pub struct AddressQuery {
     /// An id, a unique prefix of one, `latest`, `latest~2`, `VM@latest`, `VM@2025-10-06`.
+    #[param(min_length = 1)]
     pub address: String,
     /// Only points of that VM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::VmName>, inline)]
     pub vm_name: Option<String>,
     /// The time zone that days and hours without one are meant in: an IANA name; UTC unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +130,7 @@ pub struct ChainQuery {
     pub disk_id: Option<u32>,
     /// In which repository: its id or name. Where left out, the one with the VM's latest point.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::RepositoryId>, inline)]
     pub repository_id: Option<String>,
 }
 

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Repository {
     /// Stable id, also kept in the repository itself.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub id: RepositoryId,
     /// Unique name.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub name: RepositoryId,
     /// Kind of storage.
     #[serde(rename = "type")]
@@ -94,7 +94,7 @@ impl RepositoryConfig {
 #[serde(deny_unknown_fields)]
 pub struct CreateRepository {
     /// Unique name.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub name: RepositoryId,
     /// Kind of storage.
     #[serde(rename = "type")]
@@ -119,7 +119,7 @@ pub struct CreateRepository {
 pub struct PatchRepository {
     /// A new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub name: Option<RepositoryId>,
     /// False to take no new backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,7 @@ pub struct PatchRepository {
 pub struct TestRepository {
     /// The known one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub repository_id: Option<RepositoryId>,
     /// What the new one would be called; not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,7 +202,7 @@ pub struct RepositoryDeleted {
     /// What was done, for a person.
     pub message: String,
     /// Which one.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub repository_id: RepositoryId,
 }
 
@@ -210,7 +210,7 @@ pub struct RepositoryDeleted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryStorage {
     /// Which one.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub repository_id: RepositoryId,
     /// Size of the file system.
     pub total_size_bytes: u64,
@@ -241,7 +241,7 @@ pub struct ScanReport {
     /// Always true.
     pub success: bool,
     /// Which repository.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub repository_id: RepositoryId,
     /// Restore points found.
     pub found: u64,

@@ -5,7 +5,9 @@
 use crate::{Subset, schema};
 use jiff::Timestamp;
 use model::{Compression, OnTrackingLoss, RepositoryId, RequestedType, SourceUri, VmName};
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -14,20 +16,21 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct StartBackup {
     /// Which VM.
-    #[schema(value_type = String, example = "pgtest1")]
+    #[schema(value_type = schema::VmName, example = "pgtest1")]
     pub vm_name: VmName,
     /// What to make.
     #[schema(value_type = schema::RequestedType)]
     pub backup_type: RequestedType,
     /// Id or name of the repository; the default one where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub repository_id: Option<RepositoryId>,
     /// Only this disk; all where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<u32>,
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<schema::TagKey, String>)]
     pub tags: BTreeMap<String, String>,
     /// Free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,15 +38,15 @@ pub struct StartBackup {
     /// Where the disk is read from, for a VM of one disk: registers the VM at its first backup. `push`: the client
     /// writes the disks, to the exports that `nbd_targets_string` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "file:///vm/disk0.raw")]
+    #[schema(value_type = Option<schema::SourceUri>, example = "file:///vm/disk0.raw")]
     pub source: Option<SourceUri>,
     /// The same for a VM of several disks, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::SourceUri>)]
     pub sources: Vec<SourceUri>,
     /// With `"source": "push"`: the disks that the client is going to write. Where left out, those of the VM's last
     /// such backup.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "objects")]
     pub disks: Vec<PushDisk>,
     /// How to store clusters; `none` where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,7 @@ pub struct PushDisk {
 pub struct PatchBackup {
     /// Labels to set; one that is null is removed, others stay.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<schema::TagKey, Option<String>>)]
     pub tags: BTreeMap<String, Option<String>>,
     /// Free text; null removes it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
@@ -134,6 +138,30 @@ pub struct PatchBackup {
     /// Why it is protected; only together with `protected: true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protect_reason: Option<String>,
+}
+
+/// Takes an object within an object. A list would be taken for one otherwise, field by field in their order.
+pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let object = Map::<String, Value>::deserialize(deserializer)?;
+    T::deserialize(Value::Object(object)).map_err(D::Error::custom)
+}
+
+/// The same for a list of objects.
+pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let objects = Vec::<Map<String, Value>>::deserialize(deserializer)?;
+    let read = |(position, object)| {
+        T::deserialize(Value::Object(object))
+            .map_err(|error| D::Error::custom(format!("[{position}]: {error}")))
+    };
+    objects.into_iter().enumerate().map(read).collect()
 }
 
 /// Tells a field that is null from one that is left out.
@@ -167,7 +195,7 @@ pub struct Consolidate {
     pub keep_since: Timestamp,
     /// In which repository: its id or name. Where left out, the one with the VM's latest point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RepositoryId>)]
     pub repository_id: Option<RepositoryId>,
     /// True to be told what would be done instead of doing it.
     #[serde(default)]
@@ -197,6 +225,22 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("unknown field `disk`"), "{error}");
+    }
+
+    #[test]
+    fn lists_are_no_objects() {
+        for json in [
+            r#"{"vm_name":"a","backup_type":"full","source":"push","disks":[[0,5,null]]}"#,
+            r#"{"vm_name":"a","backup_type":"full","source":"push","disks":[null]}"#,
+        ] {
+            assert!(serde_json::from_str::<StartBackup>(json).is_err(), "{json}");
+        }
+        assert!(serde_json::from_str::<crate::SearchRequest>(r#"{"query":["*"]}"#).is_err());
+        assert!(serde_json::from_str::<crate::SearchRequest>(r#"{"query":{"pattern":"*"}}"#).is_ok());
+        let wrong =
+            r#"{"vm_name":"a","backup_type":"full","disks":[{"capacity_bytes":5},{"capacity_bytes":-1}]}"#;
+        let error = serde_json::from_str::<StartBackup>(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("[1]: ") && error.contains("-1"), "{error}");
     }
 
     #[test]

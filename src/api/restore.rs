@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct RestoreDisk {
     /// Which point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// Which disk; may be left out where the point has one only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_id: Option<u32>,
     /// Where to: a path of the hub's machine (a file or a block device), `file:///…` or an NBD export.
-    #[schema(value_type = String, example = "file:///restore/disk0.raw")]
+    #[schema(value_type = schema::SourceUri, example = "file:///restore/disk0.raw")]
     pub target: SourceUri,
     /// In which format; by the target's name where left out, raw for devices and exports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ fn yes() -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RestoreReport {
     /// Which point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// Which disk.
     pub disk_id: u32,

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! words {
@@ -30,6 +30,71 @@ macro_rules! words {
             }
         }
     )+};
+}
+
+macro_rules! texts {
+    ($($(#[doc = $doc:literal])+ $name:ident = $max:literal, $pattern:expr;)+) => {$(
+        $(#[doc = $doc])+
+        pub enum $name {}
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .description(Some(concat!($($doc),+).trim()))
+                    .min_length(Some(1))
+                    .max_length(Some($max))
+                    .pattern(Some($pattern))
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+        }
+    )+};
+}
+
+/// Bytes of whatever is downloaded.
+pub enum Bytes {}
+
+impl PartialSchema for Bytes {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .into()
+    }
+}
+
+impl ToSchema for Bytes {}
+
+/// What is one component of a path, and one word of a table: the rule of `model`'s ids.
+const ID: &str = concat!(
+    r"^[^/\\@~\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069.\-]",
+    r"([^/\\@~\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*",
+    r"[^/\\@~\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069])?$"
+);
+
+texts! {
+    /// A VM's name.
+    VmName = 128, ID;
+    /// A backup's id: `backup-{vm}-{YYYYMMDD-HHMMSS}`.
+    BackupId = 200, ID;
+    /// A VM's stable id.
+    ContextId = 200, ID;
+    /// A repository's id or name.
+    RepositoryId = 64, ID;
+    /// A job's id; a backup's is that of the backup.
+    JobId = 200, ID;
+    /// A user's name.
+    UserName = 64, "^[a-z0-9][a-z0-9._-]*$";
+    /// A disk's source or target: a path, `file:///…`, `nbd://…`, `nbds://…`, `nbd+unix:///…`, or `push`.
+    SourceUri = 4096, r"^(push|/.*|(file|nbds?(\+unix)?):.*)$";
+    /// A label's key.
+    TagKey = 128, r"^[^=\u0000\n]+$";
 }
 
 words! {

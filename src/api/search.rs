@@ -55,6 +55,7 @@ pub struct SearchQuery {
     pub modified_until: Option<Timestamp>,
     /// In points of this VM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<schema::VmName>, inline)]
     pub vm_name: Option<String>,
     /// Which of its points: all where a VM is named, the newest of each VM where not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,13 +85,17 @@ pub struct SearchQuery {
     /// How many paths at most: 100 unless given. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1000)]
+    #[schema(maximum = 1000)]
     pub limit: Option<u32>,
     /// How many paths to skip. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 1_000_000_000_000_u64)]
+    #[schema(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
     /// How long it may take before it answers with what it has: 60 unless given. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 3600)]
+    #[schema(minimum = 1, maximum = 3600)]
     pub timeout_seconds: Option<u64>,
     /// That of the first page of the same question: what was found for it is then not looked for again. Not of a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +117,7 @@ pub enum SearchPoints {
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
     /// What is looked for.
+    #[serde(deserialize_with = "crate::request::object")]
     pub query: SearchQuery,
     /// Passphrases and contents of key files, in Base64; each is tried on every encrypted volume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -122,7 +128,7 @@ pub struct SearchRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FoundFile {
     /// Of which VM.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// The path.
     pub path: String,
@@ -157,19 +163,19 @@ pub struct FileVersion {
     /// Why there is no hash although it was asked for. Such versions are told apart by size and time alone.
     pub hash_error: Option<String>,
     /// The oldest point with it, of those that were searched.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub first_backup_id: BackupId,
     /// When that was made.
     pub first_created_at: Timestamp,
     /// The newest point with it.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub last_backup_id: BackupId,
     /// When that was made.
     pub last_created_at: Timestamp,
     /// How many points have it.
     pub count: u64,
     /// All of them, newest first.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub backup_ids: Vec<BackupId>,
 }
 
@@ -177,7 +183,7 @@ pub struct FileVersion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unsearched {
     /// Which point.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// What in it; all of it where left out.
     pub path: Option<String>,

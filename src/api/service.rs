@@ -1,5 +1,6 @@
 //! Health, the list of endpoints, and the bare success.
 
+use crate::schema;
 use model::RepositoryId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -42,10 +43,10 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryHealth {
     /// Which one.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub id: RepositoryId,
     /// Its name.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RepositoryId)]
     pub name: RepositoryId,
     /// How it is.
     pub status: ServiceHealth,

@@ -40,7 +40,7 @@ pub struct Telemetry {
     /// When this was so.
     pub timestamp: Timestamp,
     /// Disk by disk.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::request::objects")]
     pub disks: Vec<DiskTelemetry>,
     /// Why it fails, for a person.
     #[serde(default)]
@@ -129,6 +129,28 @@ impl Telemetry {
             error: job.error_message.clone(),
         }
     }
+}
+
+/// A server-sent event as it stands on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+pub struct SentEvent {
+    /// `progress` any number of times, then one `final`; or `error`, where the hub can't go on watching.
+    pub event: EventName,
+    /// JSON: a `Telemetry` of `progress`, a `JobView` of `final`, an `ErrorBody` of `error`.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
+/// What a server-sent event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum EventName {
+    /// How far the job is.
+    Progress,
+    /// How it ended.
+    Final,
+    /// Why there is no more.
+    Error,
 }
 
 /// One message of `GET /backups/{id}/events` or `GET /jobs/{id}/events`: progress any number of times,

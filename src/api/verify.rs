@@ -3,6 +3,7 @@
 //! Damage is told where it lies and whom it hits: a cluster of a full that has rotted is a finding of the
 //! full, and every later point whose content includes that file is affected by it.
 
+use crate::schema;
 use jiff::Timestamp;
 use model::BackupId;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ pub enum DamageKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyFinding {
     /// The point whose own file it is.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::BackupId)]
     pub backup_id: BackupId,
     /// Which disk, where it is one disk's.
     pub disk_id: Option<u32>,
@@ -45,7 +46,7 @@ pub struct VerifyFinding {
     /// How much of it, in bytes.
     pub length: Option<u64>,
     /// Every point that can't be restored whole because of it, `backup_id` included, oldest first.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub affected: Vec<BackupId>,
 }
 
@@ -57,7 +58,7 @@ pub struct VerifyReport {
     /// True where every stored byte was read, false for a sample.
     pub whole: bool,
     /// The points whose files were read, the chain below included.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub checked: Vec<BackupId>,
     /// Data compared with its hashes, in bytes.
     pub bytes_checked: u64,
@@ -67,7 +68,7 @@ pub struct VerifyReport {
     #[serde(default)]
     pub findings_left_out: u64,
     /// Every point that is hit, oldest first.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::BackupId>)]
     pub affected: Vec<BackupId>,
 }
 

@@ -10,16 +10,16 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Vm {
     /// Unique name.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub name: VmName,
     /// The same as `name`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
     /// Stable id.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ContextId)]
     pub context_id: ContextId,
     /// The same as `context_id`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ContextId)]
     pub vm_context_id: ContextId,
     /// Its disks by index.
     pub disks: Vec<VmDisk>,
@@ -39,7 +39,7 @@ pub struct VmDisk {
     /// The controller's unit number, where the source has one.
     pub unit_number: Option<u32>,
     /// Where it is read from.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::SourceUri)]
     pub source: SourceUri,
     /// The format it is read as.
     #[schema(value_type = schema::ImageFormat)]
@@ -85,9 +85,11 @@ impl From<&model::Vm> for Vm {
 pub struct CreateVm {
     /// Unique name.
     #[serde(alias = "vm_name")]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub name: VmName,
     /// Its disks in their order.
+    #[serde(deserialize_with = "crate::request::objects")]
+    #[schema(min_items = 1, max_items = 256)]
     pub disks: Vec<CreateVmDisk>,
     /// True to give a VM that exists these disks instead of its own.
     #[serde(default)]
@@ -99,7 +101,7 @@ pub struct CreateVm {
 #[serde(deny_unknown_fields)]
 pub struct CreateVmDisk {
     /// Where it is read from.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::SourceUri)]
     pub source: SourceUri,
 }
 
@@ -131,6 +133,6 @@ pub struct VmDeleted {
     /// What was done, for a person.
     pub message: String,
     /// Which one.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::VmName)]
     pub vm_name: VmName,
 }

@@ -7,6 +7,7 @@ use crate::extract::{Json, Path, Query};
 use crate::failure::Result;
 use crate::state::State;
 use crate::stream;
+use api::schema::Bytes;
 use api::{
     ARCHIVE_HEADER, ArchiveProgress, CONTENTS_TYPE, ContentsRequest, DirectoryQuery, ErrorBody, FileCount,
     MakeArchive, PathQuery, Selection,
@@ -63,7 +64,9 @@ fn answer(archive: PreparedArchive) -> Result<Response> {
 #[utoipa::path(get, path = "/api/v1/restore/{mount_id}/download-directory", operation_id = "download_directory",
     tag = "restore", params(("mount_id" = String, Path, description = "The session's id"), DirectoryQuery),
     responses(
-        (status = 200, description = "The archive; its id in X-Sendense-Archive", content_type = "application/zip"),
+        (status = 200, description = "The archive; its id in X-Sendense-Archive", content(
+            (Bytes = "application/zip"), (Bytes = "application/x-tar"), (Bytes = "application/gzip"),
+            (Bytes = "application/zstd"))),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn download_directory(
@@ -90,7 +93,9 @@ pub(crate) async fn download_directory(
 #[utoipa::path(post, path = "/api/v1/restore/{mount_id}/archive", operation_id = "make_archive", tag = "restore",
     params(("mount_id" = String, Path, description = "The session's id")), request_body = MakeArchive,
     responses(
-        (status = 200, description = "The archive; its id in X-Sendense-Archive", content_type = "application/zip"),
+        (status = 200, description = "The archive; its id in X-Sendense-Archive", content(
+            (Bytes = "application/zip"), (Bytes = "application/x-tar"), (Bytes = "application/gzip"),
+            (Bytes = "application/zstd"))),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn make_archive(

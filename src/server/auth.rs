@@ -1,7 +1,7 @@
 //! `/auth`: logging in and out, users, API tokens; and `/audit`.
 
 use crate::caller::{Admin, Viewer};
-use crate::extract::{Json, Path, Query, limit};
+use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::{Failure, Result};
 use crate::guard::Note;
 use crate::state::State;
@@ -48,14 +48,20 @@ pub(crate) async fn login(
 ) -> Result<Answer<LoggedIn>> {
     let peer = peer.map_or(Peer::Process, |Extension(peer)| peer);
     let done = state.hub.login(&request, peer).await;
-    match &done {
-        // Only names of users: a password that was written into the wrong field is in no log.
-        Ok(_) => note.actor(&request.username),
-        Err(hub::Error::WrongPassword { user: Some(user) }) => note.actor(user),
-        Err(hub::Error::WrongPassword { user: None }) => note.actor("unknown"),
-        Err(_) => note.skip(),
+    // Only names of users: a password that was written into the wrong field is in no log.
+    let tried = match &done {
+        Ok(_) => Some(request.username.as_str()),
+        Err(hub::Error::WrongPassword { user: Some(user) }) => Some(user.as_str()),
+        Err(hub::Error::WrongPassword { user: None }) => Some("unknown"),
+        Err(_) => None,
+    };
+    match tried {
+        Some(user) => {
+            note.actor(user);
+            note.object(user);
+        }
+        None => note.skip(),
     }
-    note.object("login");
     Ok(Answer(done?))
 }
 
@@ -68,7 +74,7 @@ pub(crate) async fn login(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn logout(Viewer(claim): Viewer, Shared(state): Shared<State>) -> Result<Answer<Success>> {
-    claim.note.object("login");
+    claim.note.object(&claim.caller.who);
     state.hub.logout(&claim.caller).await?;
     Ok(Answer(Success { success: true }))
 }
@@ -155,7 +161,7 @@ pub(crate) async fn create_user(
 /// Only what is named changes. With another password all logins of theirs end; a user who is disabled loses every
 /// token. The last administrator stays one.
 #[utoipa::path(patch, path = "/api/v1/auth/users/{name}", operation_id = "patch_user", tag = "auth",
-    params(("name" = String, Path, description = "The user's name")), request_body = PatchUser,
+    params(("name" = inline(api::schema::UserName), Path, description = "The user's name")), request_body = PatchUser,
     responses(
         (status = 200, description = "The user as it is now", body = UserAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -181,7 +187,7 @@ pub(crate) async fn patch_user(
 ///
 /// All of their tokens are revoked. The last administrator stays.
 #[utoipa::path(delete, path = "/api/v1/auth/users/{name}", operation_id = "delete_user", tag = "auth",
-    params(("name" = String, Path, description = "The user's name")),
+    params(("name" = inline(api::schema::UserName), Path, description = "The user's name")),
     responses(
         (status = 200, description = "They are gone", body = UserDeleted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -211,8 +217,9 @@ pub(crate) async fn tokens(
 ) -> Result<Answer<TokenList>> {
     let limit = limit(query.limit)?;
     query.limit = Some(limit);
+    let offset = offset(query.offset)?;
     let (tokens, total) = state.hub.tokens(&query).await?;
-    Ok(Answer(TokenList { success: true, tokens, total, limit, offset: query.offset.unwrap_or(0) }))
+    Ok(Answer(TokenList { success: true, tokens, total, limit, offset }))
 }
 
 /// Make a token for a program
@@ -271,6 +278,7 @@ pub(crate) async fn audit(
 ) -> Result<Answer<AuditList>> {
     let limit = limit(query.limit)?;
     query.limit = Some(limit);
+    let offset = offset(query.offset)?;
     let (entries, total) = state.hub.audit_log(&query).await?;
-    Ok(Answer(AuditList { success: true, entries, total, limit, offset: query.offset.unwrap_or(0) }))
+    Ok(Answer(AuditList { success: true, entries, total, limit, offset }))
 }

@@ -3,12 +3,12 @@
 use crate::answer::{self, Roots};
 use crate::caller::{Claim, Operator, Restorer, Viewer};
 use crate::events;
-use crate::extract::{Json, OptionalJson, Path, Query, limit};
+use crate::extract::{Json, OptionalJson, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
     AddressQuery, BackupAnswer, BackupList, BackupQuery, BackupStarted, Chain, ChainQuery, Consolidate,
-    Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, StartBackup, Telemetry,
+    Consolidating, DeleteQuery, Deleted, ErrorBody, JobAnswer, PatchBackup, SentEvent, StartBackup,
     VerifyRequest,
 };
 use axum::extract::State as Shared;
@@ -50,6 +50,7 @@ pub(crate) async fn start(
     Json(request): Json<StartBackup>,
 ) -> Result<(StatusCode, Answer<BackupStarted>)> {
     claim.vm(&request.vm_name)?;
+    claim.places("source", !request.is_push() && !request.all_sources().is_empty())?;
     if request.dry_run {
         claim.note.skip();
         let (record, plan) = state.hub.plan_backup(request).await?;
@@ -86,7 +87,7 @@ pub(crate) async fn list(
 pub(crate) async fn page(state: &State, claim: &Claim, mut query: BackupQuery) -> Result<BackupList> {
     let limit = limit(query.limit)?;
     query.limit = Some(limit);
-    let offset = query.offset.unwrap_or(0);
+    let offset = offset(query.offset)?;
     let only = claim.only();
     let (records, total) = state.hub.backups_among(&query, only.as_deref()).await?;
     let roots = Roots::of(&state.hub).await?;
@@ -118,7 +119,7 @@ pub(crate) async fn resolve(
 
 /// Show a backup
 #[utoipa::path(get, path = "/api/v1/backups/{id}", operation_id = "show_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 200, description = "The backup", body = BackupAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -137,7 +138,7 @@ pub(crate) async fn show(
 ///
 /// Only what is named changes; a label that is null is removed.
 #[utoipa::path(patch, path = "/api/v1/backups/{id}", operation_id = "patch_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     request_body = PatchBackup,
     responses(
         (status = 200, description = "The backup as it is now", body = BackupAnswer),
@@ -159,7 +160,7 @@ pub(crate) async fn patch(
 /// One that others are built on is refused with `has_dependents`, unless they go too (`cascade`) or take its
 /// data over (`merge`).
 #[utoipa::path(delete, path = "/api/v1/backups/{id}", operation_id = "delete_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id"), DeleteQuery),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id"), DeleteQuery),
     responses(
         (status = 200, description = "What is gone, or would be", body = Deleted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -183,7 +184,7 @@ pub(crate) async fn delete(
 ///
 /// It has ended when its state says so; nothing of it is left then.
 #[utoipa::path(post, path = "/api/v1/backups/{id}/cancel", operation_id = "cancel_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 202, description = "It has been asked", body = BackupStarted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -206,7 +207,7 @@ pub(crate) async fn cancel(
 /// Of a backup with `"source": "push"`: nothing more is taken, and it is a restore point when its state says so. Its
 /// telemetry may say the same, by the status `completed`.
 #[utoipa::path(post, path = "/api/v1/backups/{id}/complete", operation_id = "complete_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 202, description = "It is being completed", body = BackupStarted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -226,7 +227,7 @@ pub(crate) async fn complete(
 ///
 /// As a backup of its own, with everything as it was asked for.
 #[utoipa::path(post, path = "/api/v1/backups/{id}/retry", operation_id = "retry_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 202, description = "The new one", body = BackupStarted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -247,7 +248,7 @@ pub(crate) async fn retry(
 ///
 /// The job completes whether they are sound or not; its result says.
 #[utoipa::path(post, path = "/api/v1/backups/{id}/verify", operation_id = "verify_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     request_body(content = Option<VerifyRequest>, description = "All of the data where left out"),
     responses(
         (status = 202, description = "The job", body = JobAnswer),
@@ -267,7 +268,7 @@ pub(crate) async fn verify(
 ///
 /// What a deletion with `merge` does, as a job that can be watched and cancelled.
 #[utoipa::path(post, path = "/api/v1/backups/{id}/merge", operation_id = "merge_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 202, description = "The job", body = JobAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -286,9 +287,9 @@ pub(crate) async fn merge(
 /// Server-sent events: `progress` with telemetry any number of times, then one `final` with the job as it
 /// ended.
 #[utoipa::path(get, path = "/api/v1/backups/{id}/events", operation_id = "watch_backup", tag = "backups",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
-        (status = 200, description = "The events", body = Telemetry, content_type = "text/event-stream"),
+        (status = 200, description = "The events", body = SentEvent, content_type = "text/event-stream"),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn watch(
@@ -302,7 +303,7 @@ pub(crate) async fn watch(
 
 /// Show the chain of a VM's disk
 #[utoipa::path(get, path = "/api/v1/backups/{vm_name}/chain", operation_id = "show_chain", tag = "backups",
-    params(("vm_name" = String, Path, description = "The VM's name"), ChainQuery),
+    params(("vm_name" = inline(api::schema::VmName), Path, description = "The VM's name"), ChainQuery),
     responses(
         (status = 200, description = "The latest chain, oldest point first", body = Chain),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -322,7 +323,7 @@ pub(crate) async fn chain(
 /// later ones is lost. With `dry_run` nothing is started and the answer is 200.
 #[utoipa::path(post, path = "/api/v1/backups/{vm_name}/chain/consolidate", operation_id = "consolidate_chain",
     tag = "backups",
-    params(("vm_name" = String, Path, description = "The VM's name")),
+    params(("vm_name" = inline(api::schema::VmName), Path, description = "The VM's name")),
     request_body = Consolidate,
     responses(
         (status = 202, description = "The job", body = Consolidating),

@@ -2,18 +2,19 @@
 
 use crate::caller::{Restorer, Viewer};
 use crate::download;
-use crate::extract::{Json, Path, Query, limit};
+use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    ApiError, CleanupStatus, ErrorBody, FileInfo, FileList, FilesQuery, Mount, MountBackup, MountList,
-    PathQuery, Resources, UnmountQuery, Unmounted, from_base64,
+    ApiError, CleanupStatus, ErrorBody, ErrorCode, FileInfo, FileList, FilesQuery, Mount, MountBackup,
+    MountList, PathQuery, Resources, UnmountQuery, Unmounted, from_base64,
 };
 use axum::Json as Answer;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use http::HeaderMap;
 use hub::Page;
+use model::Role;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -49,7 +50,7 @@ fn page(query: &FilesQuery) -> Result<Page> {
         xattrs: query.xattrs.unwrap_or(false),
         count: query.count.unwrap_or(true),
         limit: limit(query.limit)? as usize,
-        offset: query.offset.unwrap_or(0),
+        offset: offset(query.offset)?,
     })
 }
 
@@ -74,14 +75,31 @@ pub(crate) async fn mount(
     Shared(state): Shared<State>,
     Json(request): Json<MountBackup>,
 ) -> Result<Answer<Mount>> {
+    if request.path.is_some() && claim.caller.role < Role::Admin {
+        let message = "path: only an administrator may name a place on the hub's machine";
+        return Err(ApiError::new(ErrorCode::Forbidden, message)
+            .hint("leave path out: the files are then read over the API")
+            .into());
+    }
     if let Some(vm) = &request.vm_name {
         claim.vm(vm)?;
     }
     if let Some(id) = &request.backup_id {
         claim.backup(&state.hub, id).await?;
     }
+    let keyed = !request.keys_b64.is_empty();
     let mount = state.hub.mount(request).await?;
     claim.note.detail(&mount.mount_id);
+    if keyed {
+        // First of all: nobody else may use it in between.
+        state.keyed.opened(&mount.mount_id, &claim.caller.who);
+        let known = state.keyed.known();
+        // What is remembered too long does no harm; a session that its opener does not hear of would.
+        if let Ok(mounts) = state.hub.mounts().await {
+            let open = mounts.into_iter().map(|mount| mount.mount_id).collect();
+            state.keyed.forget(&known, &open);
+        }
+    }
     Ok(Answer(mount))
 }
 
@@ -217,8 +235,8 @@ pub(crate) async fn file_info(
 #[utoipa::path(get, path = "/api/v1/restore/{mount_id}/download", operation_id = "download_file", tag = "restore",
     params(("mount_id" = String, Path, description = "The session's id"), PathQuery),
     responses(
-        (status = 200, description = "The file's bytes", content_type = "application/octet-stream"),
-        (status = 206, description = "Those that were asked for", content_type = "application/octet-stream"),
+        (status = 200, description = "The file's bytes", content_type = "*/*"),
+        (status = 206, description = "Those that were asked for", content_type = "*/*"),
         (status = 304, description = "It is what the caller has"),
         (status = 416, description = "The file has no such range"),
         (status = "4XX", description = "Refused", body = ErrorBody),

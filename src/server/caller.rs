@@ -5,7 +5,7 @@
 //! [`Claim::backup`], [`Claim::only`].
 
 use crate::failure::{Failure, Result};
-use crate::guard::{Note, missing};
+use crate::guard::{Note, found, missing};
 use api::{ApiError, Caller, ErrorCode};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -40,6 +40,20 @@ impl Claim {
             .into())
     }
 
+    /// Checks that the caller may name a place on the hub's machine, or a disk elsewhere, by `field`.
+    ///
+    /// # Errors
+    /// Where it may see some VMs only: any disk's content could be had as theirs.
+    pub(crate) fn places(&self, field: &str, named: bool) -> Result<()> {
+        if named && self.caller.vms.is_some() {
+            let message = format!("{field}: a token for some VMs can't say where their disks are");
+            return Err(ApiError::new(ErrorCode::Forbidden, message)
+                .hint("an operator registers the VM: sendense-ctl vm add; the token then backs up what is registered")
+                .into());
+        }
+        Ok(())
+    }
+
     /// Notes the backup that the request is about.
     ///
     /// # Errors
@@ -47,8 +61,8 @@ impl Claim {
     pub(crate) async fn backup(&self, hub: &Hub, id: &BackupId) -> Result<()> {
         self.note.object(id);
         if self.caller.vms.is_some()
-            && let Ok(found) = hub.backup(id).await
-            && !self.caller.sees(&found.vm_name)
+            && let Some(backup) = found(hub.backup(id).await)?
+            && !self.caller.sees(&backup.vm_name)
         {
             return Err(missing(Missing::Backup, id.as_str()));
         }

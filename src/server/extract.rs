@@ -4,7 +4,7 @@
 //! A body may be declared as anything: the older scripts send theirs as `curl -d` does. It must be JSON.
 
 use crate::failure::Failure;
-use api::{ApiError, ErrorCode, MAX_LIMIT};
+use api::{ApiError, ErrorCode, MAX_LIMIT, MAX_OFFSET};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::StatusCode;
@@ -39,6 +39,9 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(OptionalJson(T::default()));
         }
+        if body.trim_ascii() == b"null" {
+            return Ok(OptionalJson(T::default()));
+        }
         parse(&body).map(OptionalJson)
     }
 }
@@ -56,6 +59,10 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Fail
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    // Every body of this API is an object; a list would be taken for one, field by field in their order.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(refuse("", "the request's body is to be a JSON object, and is a list"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
@@ -143,6 +150,19 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, Failure> {
     }
 }
 
+/// How many are skipped, checked.
+///
+/// # Errors
+/// Where there can't be as many.
+pub(crate) fn offset(asked: Option<u64>) -> Result<u64, Failure> {
+    match asked {
+        Some(offset) if offset > MAX_OFFSET => {
+            Err(refuse("offset", &format!("{offset} is more than can be skipped, {MAX_OFFSET}")))
+        }
+        asked => Ok(asked.unwrap_or(0)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,9 +192,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_told_without_repeating_it() {
-        for json in ["", "{", "[1", "{\"vm_name\":}", "\u{1}secret"] {
+        for json in ["", "{", "[1", r#"["a","full"]"#, " [null]", "{\"vm_name\":}", "\u{1}secret"] {
             let error = refused(json);
-            assert_eq!(error.code, ErrorCode::InvalidRequest);
+            assert_eq!(error.code, ErrorCode::InvalidRequest, "{json}");
             assert!(!error.message.contains("secret"), "{error}");
         }
         assert!(refused(r#"{"vm_name":"a","backup_type":"full"} x"#).message.contains("follows"));
@@ -185,5 +205,7 @@ mod tests {
         assert_eq!(limit(None).ok(), Some(100));
         assert_eq!(limit(Some(1000)).ok(), Some(1000));
         assert!(limit(Some(1001)).is_err());
+        assert_eq!((offset(None).ok(), offset(Some(MAX_OFFSET)).ok()), (Some(0), Some(MAX_OFFSET)));
+        assert!(offset(Some(u64::MAX)).is_err());
     }
 }

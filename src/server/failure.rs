@@ -35,7 +35,8 @@ impl From<hub::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Failure(error) = self;
+        let Failure(mut error) = self;
+        error.message = one_line(error.message);
         let status =
             StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status.is_server_error() {
@@ -54,6 +55,21 @@ impl IntoResponse for Failure {
         response.extensions_mut().insert(code);
         response
     }
+}
+
+/// A message without control characters: what a request has named may be in it, and it goes into logs and on screens.
+fn one_line(message: String) -> String {
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let mut shown = String::with_capacity(message.len() + 16);
+    for c in message.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// For paths that no route has.
@@ -88,5 +104,19 @@ pub(crate) async fn run_to_the_end(request: Request, next: Next) -> Response {
             )
             .into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_named_forges_no_line() {
+        assert_eq!(one_line("there is no ü".to_owned()), "there is no ü");
+        assert_eq!(
+            one_line("no x\n2026 INFO forged\u{1b}[2J".to_owned()),
+            "no x\\u{a}2026 INFO forged\\u{1b}[2J"
+        );
     }
 }

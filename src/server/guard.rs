@@ -7,6 +7,7 @@
 //! An entry of the audit log is written when the handler has answered: its object is what the path names, unless the
 //! handler knows better ([`Note`]). Refusals of callers who are known are entries, too.
 
+use crate::admitted::Admission;
 use crate::failure::Failure;
 use crate::rules::{self, Deed, Reach, Rule};
 use crate::state::State;
@@ -17,13 +18,13 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use hub::{Error, Hub, Missing};
-use model::{BackupId, VmName};
+use model::{BackupId, Role, VmName};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest token, with room for those of a later version.
 const MAX_TOKEN: usize = 256;
 /// The longest text that goes into the audit log from a request, in characters.
-const MAX_DETAIL: usize = 300;
+pub(crate) const MAX_DETAIL: usize = 300;
 
 /// What a handler tells the audit log.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +76,11 @@ pub(crate) async fn guard(Shared(state): Shared<State>, request: Request, next: 
     let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Process);
     let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let params = params_of(&mut parts, &state).await;
-    let (caller, refused) = match admit(&state.hub, rule, &parts, &params).await {
+    let token = match bearer(&parts.headers) {
+        Bearer::Token(token) => Some(token.to_owned()),
+        Bearer::None | Bearer::Other => None,
+    };
+    let (caller, refused) = match admit(&state, rule, &parts, &params).await {
         Ok(caller) => (caller, None),
         Err((caller, failure)) => (caller, Some(failure)),
     };
@@ -96,6 +101,10 @@ pub(crate) async fn guard(Shared(state): Shared<State>, request: Request, next: 
         state.hub.audit(hub::Deed { peer, request_id, outcome, ..deed }).await;
     }
     if let Some(caller) = caller {
+        if let Some(token) = token {
+            let admission = Admission { hub: state.hub.clone(), token, least: rule.least };
+            response = admission.bound(&caller, response);
+        }
         response.extensions_mut().insert(caller);
     }
     response
@@ -114,18 +123,18 @@ async fn params_of(parts: &mut Parts, state: &State) -> Params {
 
 /// Who it is, where they may do it; none is needed for what everybody may.
 async fn admit(
-    hub: &Hub,
+    state: &State,
     rule: &Rule,
     parts: &Parts,
     params: &Params,
 ) -> Result<Option<Caller>, (Option<Caller>, Failure)> {
     let Some(least) = rule.least else { return Ok(None) };
-    let caller = identify(hub, parts).await.map_err(|failure| (None, failure))?;
+    let caller = identify(&state.hub, parts).await.map_err(|failure| (None, failure))?;
     let refused = if caller.role < least {
         let message = format!("this needs the role {least}, and the caller's is {}", caller.role);
         Some(ApiError::new(ErrorCode::Forbidden, message).hint("ask an administrator of the hub").into())
     } else {
-        reach(hub, rule.reach, &caller, params).await.err()
+        reach(state, rule, &caller, params).await.err()
     };
     match refused {
         Some(failure) => Err((Some(caller), failure)),
@@ -176,14 +185,26 @@ fn bearer(headers: &HeaderMap) -> Bearer<'_> {
 }
 
 /// Whether what the path names exists for the caller. What is not there at all is left to the handler, which says the
-/// same of it.
-async fn reach(hub: &Hub, reach: Reach, caller: &Caller, params: &Params) -> Result<(), Failure> {
+/// same of it; what can't be looked up is refused.
+async fn reach(state: &State, rule: &Rule, caller: &Caller, params: &Params) -> Result<(), Failure> {
+    let hub = &state.hub;
+    let param = |name: &str| params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    if let Reach::Mount(name) = rule.reach {
+        return match found(hub.mounted(param(name).unwrap_or_default()).await)? {
+            Some(mount) if !caller.sees(&mount.vm_name) => {
+                Err(missing(Missing::Mount, param(name).unwrap_or_default()))
+            }
+            Some(mount) if rule.least == Some(Role::Restorer) && rule.method != "DELETE" => {
+                state.keyed.check(&mount.mount_id, caller)
+            }
+            _ => Ok(()),
+        };
+    }
     if caller.vms.is_none() {
         return Ok(());
     }
-    let param = |name: &str| params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    match reach {
-        Reach::None | Reach::Handler => Ok(()),
+    match rule.reach {
+        Reach::None | Reach::Handler | Reach::Mount(_) => Ok(()),
         Reach::Hub => {
             let message = "this concerns the whole hub, and the token is for some VMs only";
             Err(ApiError::new(ErrorCode::Forbidden, message)
@@ -194,8 +215,8 @@ async fn reach(hub: &Hub, reach: Reach, caller: &Caller, params: &Params) -> Res
             for name in names {
                 let id = param(name).unwrap_or_default();
                 if let Ok(id) = BackupId::new(id)
-                    && let Ok(found) = hub.backup(&id).await
-                    && !caller.sees(&found.vm_name)
+                    && let Some(backup) = found(hub.backup(&id).await)?
+                    && !caller.sees(&backup.vm_name)
                 {
                     return Err(missing(Missing::Backup, id.as_str()));
                 }
@@ -208,20 +229,25 @@ async fn reach(hub: &Hub, reach: Reach, caller: &Caller, params: &Params) -> Res
         },
         Reach::Job(name) => {
             let id = param(name).unwrap_or_default();
-            match hub.job(id).await {
-                Ok(job) if !job.vm_name.as_ref().is_some_and(|vm| caller.sees(vm)) => {
+            match found(hub.job(id).await)? {
+                Some(job) if !job.vm_name.as_ref().is_some_and(|vm| caller.sees(vm)) => {
                     Err(missing(Missing::Job, id))
                 }
                 _ => Ok(()),
             }
         }
-        Reach::Mount(name) => {
-            let id = param(name).unwrap_or_default();
-            match hub.mounted(id).await {
-                Ok(mount) if !caller.sees(&mount.vm_name) => Err(missing(Missing::Mount, id)),
-                _ => Ok(()),
-            }
-        }
+    }
+}
+
+/// What was looked up, where it is there.
+///
+/// # Errors
+/// Where that can't be told: nobody is let through then.
+pub(crate) fn found<T>(looked_up: hub::Result<T>) -> Result<Option<T>, Failure> {
+    match looked_up {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound { .. } | Error::Invalid { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -252,6 +278,7 @@ fn deed(rule: &Rule, caller: Option<&Caller>, params: &Params, note: &Note) -> O
         let values: Vec<&str> = params.iter().map(|(_, value)| value.as_str()).collect();
         if values.is_empty() { rule.path.to_owned() } else { values.join(" ") }
     });
+    let object = object.chars().take(MAX_DETAIL).collect();
     (!noted.skip).then(|| hub::Deed {
         actor,
         peer: Peer::Process,
@@ -268,6 +295,13 @@ fn deed(rule: &Rule, caller: Option<&Caller>, params: &Params, note: &Note) -> O
 mod tests {
     use super::*;
     use http::HeaderValue;
+
+    #[test]
+    fn what_can_not_be_looked_up_lets_nobody_through() {
+        assert!(matches!(found(Ok(1)), Ok(Some(1))));
+        assert!(matches!(found::<()>(Err(Error::NotFound { what: Missing::Job, id: "x".into() })), Ok(None)));
+        assert!(found::<()>(Err(Error::Internal("the catalog is away".into()))).is_err());
+    }
 
     #[test]
     fn one_bearer_header_is_a_token_and_nothing_else_is() {

@@ -37,7 +37,9 @@ pub(crate) async fn start(
     Json(request): Json<Start>,
 ) -> Result<(StatusCode, Answer<Backup>)> {
     claim.vm(&request.vm_name)?;
-    let record = state.hub.start_backup(request.into()).await?;
+    let request = api::StartBackup::from(request);
+    claim.places("source", !request.is_push() && !request.all_sources().is_empty())?;
+    let record = state.hub.start_backup(request).await?;
     claim.note.object(&record.id);
     Ok((StatusCode::ACCEPTED, Answer(answer::backup(&state.hub, &record).await?)))
 }
@@ -92,7 +94,7 @@ pub(crate) async fn chain(
 
 /// Show a backup (older form)
 #[utoipa::path(get, path = "/api/v1/backup/{id}", operation_id = "older_show", tag = "older routes",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 200, description = "The backup, flat", body = Backup),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -108,7 +110,7 @@ pub(crate) async fn show(
 
 /// Delete a backup (older form)
 #[utoipa::path(delete, path = "/api/v1/backup/{id}", operation_id = "older_delete", tag = "older routes",
-    params(("id" = String, Path, description = "The backup's id")),
+    params(("id" = inline(api::schema::BackupId), Path, description = "The backup's id")),
     responses(
         (status = 200, description = "It is gone", body = Deleted),
         (status = "4XX", description = "Refused", body = ErrorBody),

@@ -10,12 +10,14 @@
 //!
 //! Not here: sockets and TLS (the hub's service), what the requests do (`hub`), the shapes (`api`).
 
+mod admitted;
 mod answer;
 mod archive;
 mod auth;
 mod backups;
 mod browse;
 mod caller;
+mod docs;
 mod download;
 mod events;
 mod export;
@@ -24,7 +26,9 @@ mod failure;
 mod guard;
 mod jobs;
 mod kept;
+mod keyed;
 mod legacy;
+mod metrics;
 mod openapi;
 mod repositories;
 mod rules;
@@ -58,6 +62,7 @@ pub fn router(hub: Hub) -> Router {
         .fallback(failure::no_such_route)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(failure::run_to_the_end))
+        .layer(middleware::from_fn_with_state(state.clone(), metrics::measure))
         .with_state(state)
 }
 
@@ -74,6 +79,8 @@ fn routes() -> OpenApiRouter<State> {
         .merge(vms::routes())
         .merge(telemetry::routes())
         .merge(service::routes())
+        .merge(docs::routes())
+        .merge(metrics::routes())
         .merge(auth::routes())
         .merge(legacy::routes())
 }

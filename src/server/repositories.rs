@@ -67,7 +67,7 @@ pub(crate) async fn list(_: Viewer, Shared(state): Shared<State>) -> Result<Answ
 
 /// Show a repository
 #[utoipa::path(get, path = "/api/v1/repositories/{id}", operation_id = "show_repository", tag = "repositories",
-    params(("id" = String, Path, description = "The repository's id or name")),
+    params(("id" = inline(api::schema::RepositoryId), Path, description = "The repository's id or name")),
     responses(
         (status = 200, description = "The repository", body = RepositoryAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -84,7 +84,7 @@ pub(crate) async fn show(
 ///
 /// Only what is named changes.
 #[utoipa::path(patch, path = "/api/v1/repositories/{id}", operation_id = "patch_repository", tag = "repositories",
-    params(("id" = String, Path, description = "The repository's id or name")),
+    params(("id" = inline(api::schema::RepositoryId), Path, description = "The repository's id or name")),
     request_body = PatchRepository,
     responses(
         (status = 200, description = "The repository as it is now", body = RepositoryAnswer),
@@ -103,7 +103,7 @@ pub(crate) async fn patch(
 ///
 /// Refused while it holds backups. The folder stays.
 #[utoipa::path(delete, path = "/api/v1/repositories/{id}", operation_id = "delete_repository", tag = "repositories",
-    params(("id" = String, Path, description = "The repository's id or name")),
+    params(("id" = inline(api::schema::RepositoryId), Path, description = "The repository's id or name")),
     responses(
         (status = 200, description = "It is forgotten", body = RepositoryDeleted),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -120,7 +120,7 @@ pub(crate) async fn delete(
 
 /// Show the room of a repository
 #[utoipa::path(get, path = "/api/v1/repositories/{id}/storage", operation_id = "show_storage", tag = "repositories",
-    params(("id" = String, Path, description = "The repository's id or name")),
+    params(("id" = inline(api::schema::RepositoryId), Path, description = "The repository's id or name")),
     responses(
         (status = 200, description = "The room", body = StorageAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -171,7 +171,7 @@ pub(crate) async fn test(
 
 /// Bring the catalog in line with what a repository holds
 #[utoipa::path(post, path = "/api/v1/repositories/{id}/scan", operation_id = "scan_repository", tag = "repositories",
-    params(("id" = String, Path, description = "The repository's id or name")),
+    params(("id" = inline(api::schema::RepositoryId), Path, description = "The repository's id or name")),
     responses(
         (status = 200, description = "What was found and done", body = ScanReport),
         (status = "4XX", description = "Refused", body = ErrorBody),

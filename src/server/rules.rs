@@ -67,6 +67,7 @@ const fn rule(method: &'static str, path: &'static str, least: Role, reach: Reac
 pub(crate) const RULES: &[Rule] = &[
     open("GET", "/health", Deed::None),
     open("GET", "/openapi.json", Deed::None),
+    open("GET", "/docs", Deed::None),
     open("POST", "/auth/login", Change("login")),
 
     rule("POST", "/auth/logout", Viewer, Reach::None, Change("logout")),
@@ -147,6 +148,7 @@ pub(crate) const RULES: &[Rule] = &[
 
     rule("GET", "/doctor", Viewer, Hub, Deed::None),
     rule("POST", "/doctor/fix", Admin, Hub, Change("doctor_fix")),
+    rule("GET", "/metrics", Viewer, Hub, Deed::None),
     rule("GET", "/debug/endpoints", Viewer, Reach::None, Deed::None),
 ];
 

@@ -4,7 +4,7 @@
 //! the latest; everyone else a page, for which the hub works a limited time. A client that goes away ends the work.
 
 use crate::caller::{Claim, Restorer};
-use crate::extract::{Json, Path, Query, limit};
+use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
@@ -88,7 +88,7 @@ async fn search(
     request: SearchRequest,
 ) -> Result<Response> {
     let SearchRequest { query, keys_b64 } = request;
-    let (limit, offset) = (limit(query.limit)?, query.offset.unwrap_or(0));
+    let (limit, offset) = (limit(query.limit)?, offset(query.offset)?);
     let deadline = deadline(query.timeout_seconds)?;
     let question =
         SearchQuery { limit: None, offset: None, timeout_seconds: None, cursor: None, ..query.clone() };
@@ -164,8 +164,8 @@ fn page_of<T>(all: Vec<T>, offset: u64, limit: u32) -> Vec<T> {
 /// `truncated`.
 #[utoipa::path(get, path = "/api/v1/backups/{a}/diff/{b}", operation_id = "diff_backups", tag = "restore",
     params(
-        ("a" = String, Path, description = "The first point's id"),
-        ("b" = String, Path, description = "The second point's id"),
+        ("a" = inline(api::schema::BackupId), Path, description = "The first point's id"),
+        ("b" = inline(api::schema::BackupId), Path, description = "The second point's id"),
         DiffQuery),
     responses(
         (status = 200, description = "The differences", content(
@@ -173,13 +173,13 @@ fn page_of<T>(all: Vec<T>, offset: u64, limit: u32) -> Vec<T> {
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn diff(
-    _: Restorer,
+    Restorer(claim): Restorer,
     shared: Shared<State>,
     headers: HeaderMap,
     Path(points): Path<(BackupId, BackupId)>,
     Query(query): Query<DiffQuery>,
 ) -> Result<Response> {
-    compare(&shared.0, &headers, points, DiffRequest { query, keys_b64: Vec::new() }).await
+    compare(&shared.0, &claim, &headers, points, DiffRequest { query, keys_b64: Vec::new() }).await
 }
 
 /// Compare two restore points with encrypted volumes
@@ -188,8 +188,8 @@ pub(crate) async fn diff(
 #[utoipa::path(post, path = "/api/v1/backups/{a}/diff/{b}", operation_id = "diff_backups_with_keys",
     tag = "restore",
     params(
-        ("a" = String, Path, description = "The first point's id"),
-        ("b" = String, Path, description = "The second point's id")),
+        ("a" = inline(api::schema::BackupId), Path, description = "The first point's id"),
+        ("b" = inline(api::schema::BackupId), Path, description = "The second point's id")),
     request_body = DiffRequest,
     responses(
         (status = 200, description = "The differences", content(
@@ -197,27 +197,28 @@ pub(crate) async fn diff(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn diff_with_keys(
-    _: Restorer,
+    Restorer(claim): Restorer,
     shared: Shared<State>,
     headers: HeaderMap,
     Path(points): Path<(BackupId, BackupId)>,
     Json(request): Json<DiffRequest>,
 ) -> Result<Response> {
-    compare(&shared.0, &headers, points, request).await
+    compare(&shared.0, &claim, &headers, points, request).await
 }
 
 async fn compare(
     state: &State,
+    claim: &Claim,
     headers: &HeaderMap,
     (before, after): (BackupId, BackupId),
     request: DiffRequest,
 ) -> Result<Response> {
     let DiffRequest { query, keys_b64 } = request;
-    let (limit, offset) = (limit(query.limit)?, query.offset.unwrap_or(0));
+    let (limit, offset) = (limit(query.limit)?, offset(query.offset)?);
     let deadline = deadline(query.timeout_seconds)?;
     let question =
         DiffQuery { limit: None, offset: None, timeout_seconds: None, cursor: None, ..query.clone() };
-    let asked = question_of(&(&before, &after, &question))?;
+    let asked = question_of(&(&before, &after, &question, claim.only()))?;
     if let Some(cursor) = query.cursor.as_deref().filter(|_| !wants_lines(headers))
         && let Some((changes, answer)) = state.kept.page(cursor, &asked, offset, limit)
     {

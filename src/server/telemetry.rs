@@ -21,8 +21,8 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
 #[utoipa::path(post, path = "/api/v1/telemetry/{job_type}/{job_id}", operation_id = "send_telemetry",
     tag = "telemetry",
     params(
-        ("job_type" = String, Path, description = "backup, restore, copy, verify or consolidate"),
-        ("job_id" = String, Path, description = "The job's id")),
+        ("job_type" = inline(api::schema::JobType), Path, description = "backup, restore, copy, verify or consolidate"),
+        ("job_id" = inline(api::schema::JobId), Path, description = "The job's id")),
     request_body = Telemetry,
     responses(
         (status = 200, description = "Taken", body = Success),

@@ -1,7 +1,7 @@
 //! `/vms`: what is backed up.
 
 use crate::caller::{Operator, Viewer};
-use crate::extract::{Json, Path, Query, limit};
+use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
 use api::{CreateVm, ErrorBody, Vm, VmAnswer, VmDeleted, VmList, VmQuery};
@@ -30,6 +30,7 @@ pub(crate) async fn create(
     Json(request): Json<CreateVm>,
 ) -> Result<(StatusCode, Answer<VmAnswer>)> {
     claim.vm(&request.name)?;
+    claim.places("disks", true)?;
     let replace = request.replace;
     let vm = state.hub.add_vm(request, replace).await?;
     Ok((StatusCode::CREATED, Answer(VmAnswer { success: true, vm: Vm::from(&vm) })))
@@ -49,13 +50,13 @@ pub(crate) async fn list(
 ) -> Result<Answer<VmList>> {
     let limit = limit(query.limit)?;
     let only = claim.only();
-    let (vms, total) = state.hub.vms_among(limit, query.offset.unwrap_or(0), only.as_deref()).await?;
+    let (vms, total) = state.hub.vms_among(limit, offset(query.offset)?, only.as_deref()).await?;
     Ok(Answer(VmList { success: true, vms: vms.iter().map(Vm::from).collect(), total }))
 }
 
 /// Show a VM
 #[utoipa::path(get, path = "/api/v1/vms/{name}", operation_id = "show_vm", tag = "vms",
-    params(("name" = String, Path, description = "The VM's name")),
+    params(("name" = inline(api::schema::VmName), Path, description = "The VM's name")),
     responses(
         (status = 200, description = "The VM", body = VmAnswer),
         (status = "4XX", description = "Refused", body = ErrorBody),
@@ -73,7 +74,7 @@ pub(crate) async fn show(
 ///
 /// Refused while it has restore points. Its disks are not touched.
 #[utoipa::path(delete, path = "/api/v1/vms/{name}", operation_id = "delete_vm", tag = "vms",
-    params(("name" = String, Path, description = "The VM's name")),
+    params(("name" = inline(api::schema::VmName), Path, description = "The VM's name")),
     responses(
         (status = 200, description = "It is forgotten", body = VmDeleted),
         (status = "4XX", description = "Refused", body = ErrorBody),

@@ -1,10 +1,11 @@
 //! One connection: HTTP/1.1 on whatever a door has accepted.
 //!
 //! Each request gets its [`Peer`], and its caller where the connection alone is a credential. Heads must come whole in
-//! time, which also bounds how long a connection may lie idle; bodies too; and a peer that takes nothing of its answer is
+//! time, which also bounds how long a connection may lie idle; bodies too; and a peer that takes its answer too slowly is
 //! given up. Asked to stop, a connection ends after the answer it is giving.
 
 use crate::deadline::Deadline;
+use crate::pace::Paced;
 use crate::settings::Limits;
 use api::Peer;
 use axum::Router;
@@ -18,7 +19,6 @@ use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_io_timeout::TimeoutWriter;
 use tower::ServiceExt;
 
 /// The most bytes of a request's head, and the most headers in it.
@@ -46,14 +46,13 @@ pub(crate) async fn serve<S>(
         }
         router.clone().oneshot(request)
     });
-    let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(limits.write_timeout));
+    let stream = Paced::new(Box::pin(stream), limits.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

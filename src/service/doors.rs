@@ -9,6 +9,7 @@ use crate::tls::Certificate;
 use crate::{Error, Result, unix};
 use api::Peer;
 use axum::Router;
+use rustix::net::sockopt;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -153,7 +154,12 @@ async fn attend_tcp(
 ) {
     let peer = Peer::Network { address: address.ip().to_canonical() };
     // Answers are written whole; waiting for more to send only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
+    // A client that is cut off does not take what is sent; what is short enough to wait in the kernel (signs of life of a
+    // stream of events) would otherwise keep its place for a quarter of an hour.
+    let patience = u32::try_from(hall.limits.write_timeout.as_millis()).unwrap_or(u32::MAX);
+    let prepared =
+        stream.set_nodelay(true).and_then(|()| Ok(sockopt::set_tcp_user_timeout(&stream, patience)?));
+    if let Err(error) = prepared {
         tracing::debug!(%error, "a connection was cut");
         return;
     }

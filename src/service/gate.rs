@@ -77,10 +77,10 @@ pub(crate) async fn keep(State(gate): State<Gate>, request: Request, next: Next)
     next.run(request).await
 }
 
-/// Looking, cancelling, logging out and closing sessions are not the beginning of anything.
+/// Looking, cancelling, completing what was sent, logging out and closing sessions are not the beginning of anything.
 fn begins_something(request: &Request) -> bool {
     let path = request.uri().path();
-    let ends = path.ends_with("/cancel") || path.ends_with("/logout");
+    let ends = ["/cancel", "/complete", "/logout"].iter().any(|end| path.ends_with(end));
     let closes = request.method() == Method::DELETE && path.starts_with("/api/v1/restore/");
     !matches!(*request.method(), Method::GET | Method::HEAD)
         && !ends
@@ -123,6 +123,7 @@ mod tests {
             ("GET", "/api/v1/backups", false),
             ("POST", "/api/v1/backups", true),
             ("POST", "/api/v1/jobs/x/cancel", false),
+            ("POST", "/api/v1/backups/x/complete", false),
             ("POST", "/api/v1/telemetry/backup/x", false),
             ("DELETE", "/api/v1/restore/mount-1", false),
             ("DELETE", "/api/v1/backups/x", true),

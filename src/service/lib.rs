@@ -25,6 +25,7 @@ mod doors;
 mod error;
 mod gate;
 mod notify;
+mod pace;
 mod run;
 mod settings;
 mod signals;

@@ -66,6 +66,7 @@ impl Service {
             logins: settings.logins,
             push: settings.push.clone(),
             silence: settings.silence,
+            restore_folders: settings.restore_folders.clone(),
             ..HubConfig::new(&settings.state_dir)
         };
         let hub = Hub::open(config).await?;

@@ -1,6 +1,7 @@
 //! Why a call failed: the hub's own error, or no (understandable) answer.
 
 use super::transport::TransportError;
+use super::trust::TrustError;
 use crate::{ApiError, ErrorCode};
 use serde_json::{Map, Value};
 use std::error::Error;
@@ -14,6 +15,9 @@ pub enum ClientError {
     /// There is no hub, or the connection broke.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// What is to be trusted can't be: nothing was asked.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The answer is not what the contract says.
     #[error("the hub's answer can't be understood: it may be of another version, or no hub at all")]
     Answer(#[source] Box<dyn Error + Send + Sync>),
@@ -45,7 +49,7 @@ impl ClientError {
             ClientError::Transport(_) | ClientError::Answer(_) | ClientError::TooLarge { .. } => {
                 ErrorCode::HubUnreachable
             }
-            ClientError::Request(_) => ErrorCode::InvalidRequest,
+            ClientError::Trust(_) | ClientError::Request(_) => ErrorCode::InvalidRequest,
         }
     }
 
@@ -66,6 +70,9 @@ impl ClientError {
             }
             ClientError::Answer(_) | ClientError::TooLarge { .. } => {
                 Some("see that client and hub are of the same version")
+            }
+            ClientError::Trust(_) => {
+                Some("give a PEM file with the certificate of the authority: --ca FILE, or SENDENSE_CA")
             }
             ClientError::Request(_) => None,
         }

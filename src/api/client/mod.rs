@@ -39,6 +39,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use path::Path;
+pub use path::path_segment;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -83,6 +84,14 @@ impl Client {
             .uri(path.into_uri()?)
             .header(header::CONTENT_TYPE, "application/json");
         self.answer(request, body.into()).await
+    }
+
+    /// Sends a request whose answer is a text.
+    async fn text(&self, path: Path) -> Result<String, ClientError> {
+        let request = Request::builder().method(Method::GET).uri(path.into_uri()?).body(Bytes::new());
+        let response = self.send(request.map_err(ClientError::request)?).await?;
+        let body = read_to_end(response.into_body()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     async fn answer<A: DeserializeOwned>(

@@ -9,6 +9,11 @@ use serde::Serialize;
 /// All but the characters that RFC 3986 calls unreserved.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// A text as one segment of a request's path.
+pub fn path_segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
 /// The path of a request below the API's base.
 pub(super) struct Path(String);
 

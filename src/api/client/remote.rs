@@ -3,12 +3,14 @@
 //! A request that can't have reached the hub (no connection was made) is tried again, and so is one that only reads,
 //! whatever became of it; anything else is sent once, because nobody knows whether it was done. Tries end after
 //! [`PATIENCE`]. An answer's body may be silent for [`SILENCE`]: streams of events say something every 15 s.
-//! No limit is put on the time until an answer begins, because some work takes its time; a peer that is gone is found
-//! by the kernel's keep-alive.
+//! No limit is put on the time until an answer begins, because some work takes its time. A peer that is gone is found
+//! by the kernel's keep-alive; a hub that has stopped, or a way to it on which somebody takes everything and passes
+//! nothing on, by asking beside the request whether anybody is there ([`DOUBT`]).
 //!
 //! Not here: who the user is and which hub is meant (`cli`), the certificates that are trusted ([`trust`](super::trust)).
 
 use super::address::HubAddress;
+use super::error::ClientError;
 use super::transport::{ResponseBody, Transport, TransportError};
 use super::trust::{self, Fingerprint, Seen, Trust};
 use bytes::Bytes;
@@ -35,6 +37,11 @@ const IDLE: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(40);
 
+/// How long an answer is waited for before it is asked whether the hub is there, how long that may take, and how often in
+/// a row it may go unanswered.
+const DOUBT: Duration = Duration::from_secs(15);
+const MISSES: u32 = 2;
+
 /// The header in which a hub says its version.
 pub const VERSION_HEADER: &str = "x-sendense-version";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -59,13 +66,12 @@ impl Remote {
     ///
     /// # Errors
     /// A certificate authority's file that can't be used; a token that is none.
-    pub fn new(address: HubAddress, trust: &Trust, token: Option<&str>) -> Result<Self, TransportError> {
+    pub fn new(address: HubAddress, trust: &Trust, token: Option<&str>) -> Result<Self, ClientError> {
         let shown = address.to_string();
         let tls = match &address {
-            HubAddress::Network { tls: true, .. } => trust.client(),
-            _ => trust::none(),
+            HubAddress::Network { tls: true, .. } => trust.client()?,
+            _ => trust::none()?,
         };
-        let tls = tls.map_err(|error| TransportError::unreachable(&shown, error))?;
         let token = match token {
             None => None,
             Some(token) => {
@@ -115,6 +121,17 @@ impl Remote {
         }))
     }
 
+    /// Returns when the hub does not even answer what costs it nothing.
+    async fn until_gone(&self) {
+        let mut misses = 0;
+        while misses < MISSES {
+            tokio::time::sleep(DOUBT).await;
+            // Known to every hub, to everybody, and without its catalog, which may be what is waited for.
+            let asked = self.http.head(format!("{}/api/v1/openapi.json", self.address.base())).timeout(DOUBT);
+            misses = if asked.send().await.is_ok() { 0 } else { misses + 1 };
+        }
+    }
+
     /// Says once where hub and program are of different versions.
     fn compare(&self, response: &Response<ResponseBody>) {
         let theirs = response.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
@@ -151,7 +168,16 @@ impl Transport for Remote {
             let begun = Instant::now();
             let mut pause = PAUSE;
             loop {
-                let error = match self.attempt(&request).await {
+                let answer = tokio::select! {
+                    biased;
+                    answer = self.attempt(&request) => answer,
+                    () = self.until_gone() => {
+                        let seconds = 2 * u64::from(MISSES) * DOUBT.as_secs();
+                        let reason = format!("it has said nothing for {seconds} seconds");
+                        return Err(TransportError::unreachable(&self.address.to_string(), std::io::Error::other(reason)));
+                    }
+                };
+                let error = match answer {
                     Ok(response) => {
                         self.compare(&response);
                         return Ok(response);

@@ -36,6 +36,11 @@ impl Client {
         self.tell(Method::POST, path, telemetry).await
     }
 
+    /// `GET /metrics`, as a monitoring system takes it.
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        self.text(Path::new("/metrics")).await
+    }
+
     /// `GET /debug/endpoints`.
     pub async fn endpoints(&self) -> Result<DebugEndpoints, ClientError> {
         self.ask(Method::GET, Path::new("/debug/endpoints")).await

@@ -18,13 +18,19 @@ use hub::{LoginRules, PushConfig, Silence};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
-use value::{count, duration, duration_up_to, one_of, path, ports, shown_duration, text, texts};
+use value::{
+    catalog, count, duration, duration_up_to, one_of, path, paths, ports, shown_duration, text, texts,
+};
 
 /// How a service is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The folder of the catalog and of all that is the service's own.
     pub state_dir: PathBuf,
+    /// The catalog, as an address without a password; none: in that folder.
+    pub catalog: Option<String>,
+    /// The file whose first line is the catalog's password.
+    pub catalog_password_file: Option<PathBuf>,
     /// Where it listens, besides the state folder's own socket.
     pub listen: Vec<Listen>,
     /// The certificate with its chain (PEM); none: the own one.
@@ -47,6 +53,8 @@ pub struct Settings {
     pub push: PushConfig,
     /// How long nothing may be heard of a job.
     pub silence: Silence,
+    /// Folders into which others than administrators may restore disks.
+    pub restore_folders: Vec<PathBuf>,
 }
 
 /// The longest that a login may last.
@@ -74,7 +82,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
-    /// How long a client may leave an answer untaken.
+    /// How long a client may let the hub wait, in all, for each 64 KiB of an answer.
     pub write_timeout: Duration,
 }
 
@@ -82,6 +90,8 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             state_dir: PathBuf::new(),
+            catalog: None,
+            catalog_password_file: None,
             listen: vec![Listen::usual()],
             tls_certificate: None,
             tls_key: None,
@@ -100,6 +110,7 @@ impl Default for Settings {
             },
             push: PushConfig::default(),
             silence: Silence::default(),
+            restore_folders: Vec::new(),
         }
     }
 }
@@ -145,6 +156,18 @@ pub const SETTINGS: &[Setting] = &[
         about: "folder of the catalog and of all that is the service's own",
         set: |s, v| path(v).map(|path| s.state_dir = path.unwrap_or_default()),
         get: |s| Value::String(s.state_dir.display().to_string()),
+    },
+    Setting {
+        key: "catalog",
+        about: "where the catalog is: mysql://USER@HOST/DATABASE without a password, or a file; empty: in that folder",
+        set: |s, v| catalog(v).map(|catalog| s.catalog = catalog),
+        get: |s| Value::String(s.catalog.clone().unwrap_or_default()),
+    },
+    Setting {
+        key: "catalog_password_file",
+        about: "file whose first line is the password of the catalog on a server",
+        set: |s, v| path(v).map(|path| s.catalog_password_file = path),
+        get: |s| file(&s.catalog_password_file),
     },
     Setting {
         key: "listen",
@@ -244,7 +267,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "limits.write_timeout",
-        about: "how long a client may leave an answer untaken",
+        about: "how long a client may let the hub wait, in all, for each 64 KiB of an answer",
         set: |s, v| duration(v).map(|time| s.limits.write_timeout = time),
         get: |s| shown_duration(s.limits.write_timeout),
     },
@@ -287,5 +310,11 @@ pub const SETTINGS: &[Setting] = &[
         about: "after so long without one it has failed",
         set: |s, v| duration(v).map(|time| s.silence.failed = time),
         get: |s| shown_duration(s.silence.failed),
+    },
+    Setting {
+        key: "restore.folders",
+        about: "folders of this machine into which others than administrators may restore disks",
+        set: |s, v| paths(v).map(|folders| s.restore_folders = folders),
+        get: |s| list(s.restore_folders.iter().map(|folder| folder.display().to_string())),
     },
 ];

@@ -100,6 +100,30 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The catalog that the configuration file gives the hub of this source's state folder, and the file of its
+    /// password, whatever else the file says: for who works without the service on what is the service's.
+    ///
+    /// # Errors
+    /// A file that can't be read; what names no catalog.
+    pub fn configured_catalog(&self) -> Result<Option<(String, Option<PathBuf>)>> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let Some(table) = read(path, self.file_is_named)? else { return Ok(None) };
+        let origin = Origin::File(path.clone());
+        let mut settings = Settings { state_dir: self.state_dir.clone(), ..Settings::default() };
+        for (key, value) in flat(table) {
+            if ["state_dir", "catalog", "catalog_password_file"].contains(&key.as_str()) {
+                let setting = find(&key, &origin)?;
+                (setting.set)(&mut settings, &value).map_err(|reason| wrong(&key, &origin, reason, None))?;
+            }
+        }
+        if settings.state_dir != self.state_dir {
+            return Ok(None);
+        }
+        Ok(settings.catalog.map(|catalog| (catalog, settings.catalog_password_file)))
+    }
+}
+
 /// What no single setting can tell.
 fn whole(settings: &Settings, origins: &BTreeMap<&'static str, Origin>) -> Result<()> {
     let missing = match (&settings.tls_certificate, &settings.tls_key) {
@@ -237,8 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn the_catalog_of_a_file_is_that_of_its_state_folder_only() {
+        let catalog = "catalog = 'mysql://hub@db/hub?ssl-mode=REQUIRED'\ncatalog_password_file = '/secret'\n";
+        let wanted = Some(("mysql://hub@db/hub?ssl-mode=REQUIRED".to_owned(), Some("/secret".into())));
+        let (folder, mut named) = source(catalog);
+        assert_eq!(named.configured_catalog().unwrap(), wanted);
+        std::fs::write(folder.path().join("hub.toml"), format!("state_dir = '/other'\n{catalog}")).unwrap();
+        assert_eq!(named.configured_catalog().unwrap(), None);
+        named.state_dir = "/other".into();
+        assert_eq!(named.configured_catalog().unwrap(), wanted);
+        drop(folder);
+        assert!(named.configured_catalog().is_err(), "the file was named and is gone");
+        named.file_is_named = false;
+        assert_eq!(named.configured_catalog().unwrap(), None);
+    }
+
+    #[test]
     fn what_is_shown_is_read_back() {
-        let (_folder, source) = source("");
+        let (_folder, source) = source("catalog = 'mysql://hub@db:7/hub?ssl-mode=REQUIRED&ssl-ca=/ca.pem'");
         let resolved = source.resolve().unwrap();
         for (setting, value, _) in resolved.all() {
             let mut settings = resolved.settings.clone();
@@ -261,6 +301,11 @@ mod tests {
             ("[push]\nports = '5-4'", &["push.ports", "10100-10200"]),
             ("[jobs]\nfailed_after = 1", &["jobs.failed_after", "jobs.stalled_after"]),
             ("state_dir = 'here'", &["state_dir", "absolute path"]),
+            (
+                "catalog = 'mysql://a:b@c/d'",
+                &["catalog", "must not hold its password", "catalog_password_file"],
+            ),
+            ("catalog_pasword_file = '/p'", &["did you mean catalog_password_file?"]),
             ("a = 1\nb =", &["line 2"]),
             ("zzzz = 1", &["hub config show"]),
             ("limits = 1", &["limits", "no such setting"]),

@@ -1,5 +1,6 @@
 //! Values of settings: as TOML has them, or as texts from the environment and the command line.
 
+use hub::{CatalogLocation, LocationError};
 use jiff::SignedDuration;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -28,12 +29,41 @@ pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
+/// Absolute paths.
+pub(super) fn paths(value: &Value) -> Result<Vec<PathBuf>, String> {
+    let all = texts(value)?.into_iter().map(PathBuf::from).collect::<Vec<_>>();
+    match all.iter().all(|path| path.is_absolute()) {
+        true => Ok(all),
+        false => Err("they must be absolute paths".to_owned()),
+    }
+}
+
 /// An absolute path; none where it is empty.
 pub(super) fn path(value: &Value) -> Result<Option<PathBuf>, String> {
     match value.as_str().map(PathBuf::from) {
         Some(path) if path.as_os_str().is_empty() => Ok(None),
         Some(path) if path.is_absolute() => Ok(Some(path)),
         _ => Err("it must be an absolute path".to_owned()),
+    }
+}
+
+/// An address of a catalog; none where it is empty. Nothing of it is repeated in an error: it may hold a password.
+pub(super) fn catalog(value: &Value) -> Result<Option<String>, String> {
+    let text = value.as_str().map(str::trim).ok_or("it must be a text")?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let location: CatalogLocation = text.parse().map_err(|error: LocationError| error.to_string())?;
+    if location.has_password() {
+        return Err("it must not hold its password, which is shown with the settings: \
+                    name a file that holds it as catalog_password_file"
+            .to_owned());
+    }
+    match location.file() {
+        Some(path) if !path.is_absolute() => {
+            Err("it must be an absolute path, or mysql://USER@HOST/DATABASE".to_owned())
+        }
+        _ => Ok(Some(text.to_owned())),
     }
 }
 
@@ -117,6 +147,27 @@ mod tests {
         for text in ["", "0-5", "9-8", "1-70000", "a", "1-2-3", "-1"] {
             assert!(read(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_of_a_catalog_holds_no_password_and_no_error_repeats_one() {
+        let read = |text: &str| catalog(&Value::String(text.to_owned()));
+        for text in ["mysql://hub@db/hub?ssl-mode=REQUIRED", "mariadb://hub@db:3307/hub", "/srv/catalog.db"] {
+            assert_eq!(read(text), Ok(Some(text.to_owned())));
+        }
+        assert_eq!(read(" "), Ok(None));
+        for (text, part) in [
+            ("mysql://hub:s3cret@db/hub", "catalog_password_file"),
+            ("mysql://hub:s3cret@db", "names no database"),
+            ("mysql://hub:s3cret@db:port/hub", "is no address"),
+            ("mysql://hub:s3cret@db/hub?s3cret=1", "no option"),
+            ("postgres://hub:s3cret@db/hub", "no kind of catalog"),
+            ("catalog.db", "absolute path"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part) && !error.contains("hub:s3cret"), "{text}: {error}");
+        }
+        assert!(catalog(&Value::Integer(1)).is_err());
     }
 
     #[test]

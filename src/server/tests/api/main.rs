@@ -1,5 +1,6 @@
 //! The REST API in-process, over the real hub on a folder of its own.
 
+mod admission;
 mod auth;
 mod backups;
 mod errors;

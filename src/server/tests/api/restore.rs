@@ -2,8 +2,8 @@
 
 use crate::support::Site;
 use api::{
-    ArchiveFormat, ArchiveStatus, Caller, ContentsRequest, FilesQuery, Frame, MakeArchive, Mount,
-    MountBackup, Role, Selection,
+    ArchiveFormat, ArchiveStatus, Caller, ContentsRequest, ErrorCode, ExportBackup, FilesQuery, Frame,
+    MakeArchive, Mount, MountBackup, Role, Selection,
 };
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
@@ -366,6 +366,21 @@ async fn files_are_for_restorers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_administrators_restore_to_any_file_of_the_machine() {
+    let Some(guest) = Guest::new().await else { return };
+    let target = guest.site.path("restored.raw");
+    let body = serde_json::json!({ "backup_id": guest.mount.backup_id, "target": target }).to_string();
+    let ask = async |role| {
+        let caller = Caller { role, ..Caller::local(0) };
+        guest.site.send(Some(caller), "POST", "/restore/disk", body.clone()).await
+    };
+    for role in [Role::Restorer, Role::Operator] {
+        ask(role).await.refused(403, "forbidden");
+    }
+    assert_eq!(ask(Role::Admin).await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_a_folder_are_one_listing() {
     let Some(guest) = Guest::new().await else { return };
     let (client, id) = (&guest.site.client, &guest.mount.mount_id);
@@ -385,4 +400,49 @@ async fn pages_of_a_folder_are_one_listing() {
         names.extend(list.files.into_iter().map(|file| file.name));
     }
     assert_eq!(names, ["hostname", "index.html", "inner", "large.bin"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_had_open_is_closed_when_nothing_is_heard_of_it() {
+    let Some(guest) = Guest::new().await else { return };
+    let (client, point) = (&guest.site.client, guest.mount.backup_id.clone().unwrap());
+    let opened =
+        |seconds| MountBackup { client_timeout_seconds: Some(seconds), ..MountBackup::of(point.clone()) };
+    let served =
+        |seconds| ExportBackup { client_timeout_seconds: Some(seconds), ..ExportBackup::of(point.clone()) };
+    for seconds in [0, 86_401, u64::MAX] {
+        let refused =
+            [client.mount(&opened(seconds)).await.err(), client.export_backup(&served(seconds)).await.err()];
+        for error in refused {
+            assert_eq!(error.map(|error| error.code()), Some(ErrorCode::InvalidRequest), "{seconds}");
+        }
+    }
+    let heard = [
+        client.mount(&opened(3)).await.unwrap().mount_id,
+        client.export_backup(&served(3)).await.unwrap().export_id,
+    ];
+    let silent = [
+        client.mount(&opened(1)).await.unwrap().mount_id,
+        client.export_backup(&served(1)).await.unwrap().export_id,
+    ];
+    // The list asks for none of them.
+    let open = async |ids: &[String; 2]| {
+        let list = client.mounts().await.unwrap().mounts;
+        ids.iter().filter(|id| list.iter().any(|mount| mount.mount_id == **id)).count()
+    };
+    assert_eq!(open(&silent).await, 2);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while open(&silent).await > 0 {
+        client.mounted(&heard[0]).await.unwrap();
+        client.exported(&heard[1]).await.unwrap();
+        assert!(std::time::Instant::now() < deadline, "they stay open");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(open(&heard).await, 2);
+    while open(&heard).await > 0 {
+        assert!(std::time::Instant::now() < deadline, "they stay open");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    // The one that nobody said a time for is there.
+    client.mounted(&guest.mount.mount_id).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use api::{Backup, Caller, Client, InProcess, JobView, Peer, StartBackup};
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hub::{Hub, HubConfig};
 use model::{BackupId, JobId, RequestedType, SourceUri, Status, VmName};
@@ -19,7 +19,7 @@ pub struct Site {
     pub client: Client,
 }
 
-/// An answer with its body read as JSON; `Null` where it is empty.
+/// An answer with its body read as JSON; `Null` where it is empty, text where it says that it is a page.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -147,10 +147,11 @@ impl Site {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"))
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let body = match kind {
+            _ if bytes.is_empty() => Value::Null,
+            text if text.starts_with("text/") => String::from_utf8(bytes.to_vec()).unwrap().into(),
+            _ => serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}")),
         };
         Answer { status, headers, body }
     }
