@@ -12,6 +12,7 @@ mod hub;
 mod man;
 mod repo;
 mod restore;
+mod support_bundle;
 mod vm;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -74,6 +75,7 @@ enum Command {
     #[command(subcommand)]
     Hub(hub::Command),
     Doctor(doctor::Args),
+    SupportBundle(support_bundle::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -88,6 +90,7 @@ fn run(command: Command, app: &App) -> Result<Exit> {
         Command::Catalog(command) => command.run(app),
         Command::Hub(command) => command.run(app),
         Command::Doctor(args) => args.run(app),
+        Command::SupportBundle(args) => args.run(app),
         Command::Completions(args) => args.run(app),
         Command::Man(args) => args.run(app),
     }

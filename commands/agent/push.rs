@@ -27,6 +27,7 @@ const MANUAL: Manual = Manual {
         ),
     ],
     exits: cli::exits![
+        Incomplete,
         NotFound,
         Refused,
         Damaged,

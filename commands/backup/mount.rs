@@ -148,6 +148,7 @@ impl Args {
             ignore_journal: self.view.ignore_journal,
             keys_b64: keys.to_vec(),
             idle_timeout_seconds: Some(self.idle.as_secs().max(1)),
+            client_timeout_seconds: hub.client_timeout().filter(|_| !self.detached),
             allow_other: self.allow_other,
             kernel: self.kernel,
             ..request

@@ -114,6 +114,7 @@ impl Args {
             tls_verify_peer: self.tls_verify_peer,
             allow_plaintext: self.allow_plaintext,
             idle_timeout_seconds: Some(idle),
+            client_timeout_seconds: hub.client_timeout().filter(|_| !self.detached),
             ..ExportBackup::of(backup.id)
         };
         hub.wait(async {

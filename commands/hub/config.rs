@@ -93,7 +93,7 @@ impl CheckArgs {
         if app.ui.json {
             app.ui.document(&json!({ "success": true, "file": file }));
         } else {
-            app.ui.line(&match file {
+            app.ui.done(&match file {
                 Some(path) if path.exists() => format!("{} is in order", path.display()),
                 _ => "there is no configuration file; the defaults hold".to_owned(),
             });

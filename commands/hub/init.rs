@@ -45,7 +45,7 @@ impl Args {
         if app.ui.json {
             app.ui.document(&json!({ "success": true, "user": user }));
         } else {
-            app.ui.line(&format!("{} is the hub's administrator", user.name));
+            app.ui.done(&format!("{} is the hub's administrator", user.name));
             app.ui.note(&format!("from another machine: sendense-ctl hub login URL --user {}", user.name));
         }
         Ok(Exit::Done)

@@ -60,7 +60,7 @@ impl Args {
         for (name, profile) in hubs {
             rows.push(Row {
                 current: current.as_deref() == Some(&*name),
-                logged_in: tokens::load(&name)?.is_some(),
+                logged_in: tokens::is_there(&name)?,
                 name,
                 profile,
             });

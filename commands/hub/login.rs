@@ -4,7 +4,8 @@ use api::{Fingerprint, HubAddress, LoggedIn, Login, Remote, Trust};
 use cli::place::Served;
 use cli::profiles::{self, Profile, Profiles};
 use cli::secret::{self, Secret};
-use cli::{App, During, Exit, Failure, Manual, Result, tokens};
+use cli::tokens::{self, Keeper};
+use cli::{App, During, Exit, Failure, Manual, Result};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ const MANUAL: Manual = Manual {
             "with an authority of your own",
             "sendense-ctl hub login hub.example --user me --ca /etc/ssl/company.pem",
         ),
+        ("for cron, which has no keyring", "sendense-ctl hub login hub.example --user cron --keep file"),
         ("with an API token, in SENDENSE_TOKEN", "sendense-ctl hub login hub.example --token"),
     ],
     exits: cli::exits![NotFound, Unreachable, Locked, Denied, Interrupted],
@@ -45,12 +47,22 @@ pub struct Args {
     /// What the hub is called from now on [default: the first part of its host's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The fingerprint of its certificate
+    /// The fingerprint of its certificate (also: SENDENSE_FINGERPRINT)
     #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
     fingerprint: Option<Fingerprint>,
-    /// A PEM file of the authority that has signed its certificate
+    /// A PEM file of the authority that has signed its certificate (also: SENDENSE_CA)
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca: Option<PathBuf>,
+    /// Where the token is kept
+    #[arg(
+        long,
+        value_name = "PLACE",
+        value_enum,
+        default_value = "auto",
+        env = "SENDENSE_KEEP",
+        hide_env_values = true
+    )]
+    keep: Keeper,
 }
 
 impl Args {
@@ -81,7 +93,7 @@ impl Args {
         }
         let (token, logged_in) = self.credentials(app, &address, &trust).during(attempt)?;
         profile.user = logged_in.user.clone();
-        tokens::store(&name, &token)?;
+        let kept = tokens::store(&name, &token, self.keep)?;
         profiles.hubs.insert(name.clone(), profile);
         profiles.current = Some(name.clone());
         profiles.save()?;
@@ -93,13 +105,17 @@ impl Args {
                 "user": logged_in.user,
                 "role": logged_in.role,
                 "expires_at": logged_in.expires_at,
+                "token_kept_in": kept_in(kept),
             }));
         } else {
             let who = logged_in.user.map(|user| format!(" as {user}")).unwrap_or_default();
             let until =
                 logged_in.expires_at.map(|at| format!(" until {}", app.ui.show.time(at))).unwrap_or_default();
             app.ui
-                .line(&format!("logged in to {address}{who}{until}; commands use it as {name} from now on"));
+                .done(&format!("logged in to {address}{who}{until}; commands use it as {name} from now on"));
+            if kept == Keeper::Keyring {
+                app.ui.note("the token is in the session's keyring; cron needs it in a file: --keep file");
+            }
             app.ui.note("back to the hub of this machine: sendense-ctl hub use local");
         }
         Ok(Exit::Done)
@@ -115,13 +131,19 @@ impl Args {
                 .map_err(|error| Failure::local(format!("{} can't be found", path.display()), &error))?;
             return Ok(Trust::Authority(path));
         }
+        let pinned = |pin: &str| {
+            pin.parse()
+                .map(Trust::Pin)
+                .map_err(|error: api::FingerprintError| Failure::usage(error.to_string()))
+        };
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        match (variable("SENDENSE_FINGERPRINT"), variable("SENDENSE_CA")) {
+            (Some(pin), _) => return pinned(&pin),
+            (None, Some(path)) => return Ok(Trust::Authority(path.into())),
+            (None, None) => {}
+        }
         match known {
-            Some(Profile { fingerprint: Some(pin), .. }) => {
-                return pin
-                    .parse()
-                    .map(Trust::Pin)
-                    .map_err(|error: api::FingerprintError| Failure::usage(error.to_string()));
-            }
+            Some(Profile { fingerprint: Some(pin), .. }) => return pinned(pin),
             Some(Profile { ca: Some(path), .. }) => return Ok(Trust::Authority(path.clone())),
             _ => {}
         }
@@ -167,6 +189,13 @@ impl Args {
         let login = Login { username: user.clone(), password: password.expose().to_owned() };
         let LoggedIn { token, expires_at, role } = cli::wait(client.login(&login))??;
         Ok((Secret::new(token), Who { user: Some(user), role: Some(role), expires_at: Some(expires_at) }))
+    }
+}
+
+fn kept_in(keeper: Keeper) -> &'static str {
+    match keeper {
+        Keeper::Keyring => "keyring",
+        Keeper::Auto | Keeper::File => "file",
     }
 }
 

@@ -41,22 +41,8 @@ impl Args {
             return Err(Failure::new(Exit::NotFound, "not_found", format!("there is no hub named {name}"))
                 .next("sendense-ctl hub list shows those that are known"));
         }
-        let said = Said { hub: Some(name.clone()), ..Said::default() };
-        if tokens::load(&name)?.is_some()
-            && let Place::Served(served) = said.place()?
-        {
-            let client = cli::remote(&served)?;
-            match cli::wait(client.logout())? {
-                Err(error) if error.code() == ErrorCode::Conflict => {
-                    app.ui.note("the API token stays valid; an administrator revokes it: hub tokens revoke");
-                }
-                Err(error) if error.code() != ErrorCode::Unauthorized => {
-                    app.ui.warn(&format!(
-                        "the token was not revoked, it stays valid until it expires: {error}"
-                    ));
-                }
-                _ => {}
-            }
+        if tokens::is_there(&name)? {
+            revoke(app, &name)?;
         }
         tokens::remove(&name)?;
         if self.forget {
@@ -66,11 +52,37 @@ impl Args {
             profiles.current = None;
         }
         profiles.save()?;
+        let used = profiles.current.unwrap_or_else(|| "the hub of this machine".to_owned());
         if app.ui.json {
             app.ui.document(&json!({ "success": true, "name": name }));
         } else {
-            app.ui.line(&format!("logged out of {name}; commands use the hub of this machine"));
+            app.ui.done(&format!("logged out of {name}; commands use {used}"));
         }
         Ok(Exit::Done)
     }
+}
+
+/// Gives the token back to its hub. What keeps it from that is no reason to keep the token here.
+fn revoke(app: &App, name: &str) -> Result<()> {
+    let stays = |why: &str| {
+        app.ui.warn(&format!("the token was not revoked, it stays valid until it expires: {why}"))
+    };
+    let said = Said { hub: Some(name.to_owned()), ..Said::default() };
+    let served = match said.place() {
+        Ok(Place::Served(served)) => served,
+        Ok(Place::Embedded(_)) => return Ok(()),
+        Err(failure) => {
+            stays(failure.why.as_deref().unwrap_or(&failure.what));
+            return Ok(());
+        }
+    };
+    let client = cli::remote(&served)?;
+    match cli::wait(client.logout())? {
+        Err(error) if error.code() == ErrorCode::Conflict => {
+            app.ui.note("the API token stays valid; an administrator revokes it: hub tokens revoke");
+        }
+        Err(error) if error.code() != ErrorCode::Unauthorized => stays(&error.to_string()),
+        _ => {}
+    }
+    Ok(())
 }

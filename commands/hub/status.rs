@@ -40,7 +40,7 @@ impl Args {
                 "latest_backup": seen.latest,
                 "denied": seen.denied,
             }));
-        } else {
+        } else if !app.ui.quiet {
             show(app, &place, &health, &seen);
         }
         Ok(if health.status == ServiceHealth::Healthy { Exit::Done } else { Exit::Incomplete })

@@ -40,7 +40,7 @@ impl Args {
         } else {
             let shown =
                 profiles.hubs.get(&self.name).map_or("the hub of this machine", |profile| &profile.url);
-            app.ui.line(&format!("commands use {shown} from now on"));
+            app.ui.done(&format!("commands use {shown} from now on"));
         }
         Ok(Exit::Done)
     }

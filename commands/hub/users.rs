@@ -268,7 +268,8 @@ fn log_in_again(served: Served, name: &str, password: &Secret) -> Result<bool> {
     let client = cli::remote(&Served { token: None, ..served })?;
     let login = Login { username: name.to_owned(), password: password.expose().to_owned() };
     let logged_in = cli::wait(client.login(&login))??;
-    tokens::store(&profile, &Secret::new(logged_in.token))?;
+    let keeper = tokens::keeper(&profile)?;
+    tokens::store(&profile, &Secret::new(logged_in.token), keeper)?;
     Ok(true)
 }
 

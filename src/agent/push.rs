@@ -32,13 +32,50 @@ pub struct PushOptions {
 
 /// Disks on their way.
 pub struct Push {
-    sizes: Vec<u64>,
-    counters: Vec<Arc<Counters>>,
     cancel: CancelToken,
     interrupt: Interrupt,
     ended: mpsc::UnboundedReceiver<Result<()>>,
     left: usize,
+    sizes: Vec<u64>,
+    counters: Vec<Arc<Counters>>,
+}
+
+/// Tells how far a [`Push`] is, also while that is waited for.
+pub struct Gauge {
+    sizes: Vec<u64>,
+    counters: Vec<Arc<Counters>>,
     before: (Instant, u64),
+    turns: Turns,
+}
+
+/// Most disks that one message tells of: it is to stay below 1 KB, however many disks there are.
+const TOLD: usize = 3;
+
+/// Whose turn it is to be told of: disks that moved since, one after the other.
+#[derive(Debug, Default)]
+struct Turns {
+    /// What was last told of each: stored, processed.
+    told: Vec<Option<(u64, u64)>>,
+    next: usize,
+}
+
+impl Turns {
+    fn take(&mut self, now: &[(u64, u64)]) -> Vec<usize> {
+        self.told.resize(now.len(), None);
+        let mut chosen = Vec::new();
+        for step in 0..now.len() {
+            let disk = (self.next + step) % now.len();
+            if self.told[disk] != Some(now[disk]) {
+                self.told[disk] = Some(now[disk]);
+                chosen.push(disk);
+                if chosen.len() == TOLD {
+                    break;
+                }
+            }
+        }
+        self.next = chosen.last().map_or(self.next, |last| last + 1);
+        chosen
+    }
 }
 
 impl Disks {
@@ -88,7 +125,6 @@ impl Disks {
             interrupt: self.interrupt.clone(),
             ended,
             left: self.disks.len(),
-            before: (Instant::now(), 0),
         };
         for (number, (name, source)) in self.disks.into_iter().enumerate() {
             let index = number as u32;
@@ -149,47 +185,36 @@ impl Push {
         self.interrupt.stop();
     }
 
-    /// How far it is; the speed is that since the last call.
+    /// What tells how far it is.
+    pub fn gauge(&self) -> Gauge {
+        Gauge {
+            sizes: self.sizes.clone(),
+            counters: self.counters.clone(),
+            before: (Instant::now(), 0),
+            turns: Turns::default(),
+        }
+    }
+}
+
+impl Gauge {
+    /// How far it is; the speed is that since the last call. Of many disks it tells of those that moved, a few at a
+    /// time; the sums are those of all.
     pub fn telemetry(&mut self) -> Telemetry {
-        let disks: Vec<DiskTelemetry> = self
+        let now: Vec<(u64, u64)> = self
             .counters
             .iter()
             .zip(&self.sizes)
-            .enumerate()
-            .map(|(number, (counters, size))| {
+            .map(|(counters, size)| {
                 let now = counters.progress();
-                let processed = now.processed.min(*size);
-                DiskTelemetry {
-                    disk_index: number as u32,
-                    disk_key: DiskIndex(number as u32).key(),
-                    bytes_transferred: now.stored,
-                    bytes_processed: Some(processed),
-                    total_bytes: *size,
-                    progress_percent: percent(processed, *size),
-                    status: Status::Running,
-                }
+                (now.stored, now.processed.min(*size))
             })
             .collect();
-        let total_bytes: u64 = self.sizes.iter().sum();
-        let processed: u64 = disks.iter().filter_map(|disk| disk.bytes_processed).sum();
+        let processed: u64 = now.iter().map(|(_, processed)| processed).sum();
         let (since, before) = std::mem::replace(&mut self.before, (Instant::now(), processed));
         let seconds = since.elapsed().as_secs_f64();
         let moved = processed.saturating_sub(before);
         let speed = if seconds > 0.01 { (moved as f64 / seconds) as u64 } else { 0 };
-        Telemetry {
-            job_type: JobType::Backup,
-            status: Status::Running,
-            current_phase: Phase::Transferring,
-            bytes_transferred: disks.iter().map(|disk| disk.bytes_transferred).sum(),
-            bytes_processed: Some(processed),
-            total_bytes,
-            transfer_speed_bps: speed,
-            eta_seconds: (speed > 0).then(|| total_bytes.saturating_sub(processed).div_ceil(speed)),
-            progress_percent: percent(processed, total_bytes),
-            timestamp: Timestamp::now(),
-            disks,
-            error: None,
-        }
+        message(&self.sizes, &now, &self.turns.take(&now), speed)
     }
 
     /// That it has failed, and why.
@@ -202,6 +227,37 @@ impl Push {
 impl Drop for Push {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What is told of disks with these sizes, of which so much is stored and processed.
+fn message(sizes: &[u64], now: &[(u64, u64)], chosen: &[usize], speed: u64) -> Telemetry {
+    let total_bytes: u64 = sizes.iter().sum();
+    let processed: u64 = now.iter().map(|(_, processed)| processed).sum();
+    let disks = chosen.iter().filter_map(|disk| Some((*disk, *now.get(*disk)?, *sizes.get(*disk)?)));
+    Telemetry {
+        job_type: JobType::Backup,
+        status: Status::Running,
+        current_phase: Phase::Transferring,
+        bytes_transferred: now.iter().map(|(stored, _)| stored).sum(),
+        bytes_processed: Some(processed),
+        total_bytes,
+        transfer_speed_bps: speed,
+        eta_seconds: (speed > 0).then(|| total_bytes.saturating_sub(processed).div_ceil(speed)),
+        progress_percent: percent(processed, total_bytes),
+        timestamp: Timestamp::now(),
+        disks: disks
+            .map(|(disk, (stored, processed), size)| DiskTelemetry {
+                disk_index: disk as u32,
+                disk_key: DiskIndex(disk as u32).key(),
+                bytes_transferred: stored,
+                bytes_processed: Some(processed),
+                total_bytes: size,
+                progress_percent: percent(processed, size),
+                status: Status::Running,
+            })
+            .collect(),
+        error: None,
     }
 }
 
@@ -227,13 +283,14 @@ impl Work {
         let index = self.index;
         let export = |error: block::Error| match error {
             block::Error::Cancelled => Error::Cancelled,
-            other => Error::Export { disk: index, reason: other.to_string() },
+            // Without its name, which may be a secret.
+            other => Error::Export { disk: index, reason: reason(&other) },
         };
         let sink = NbdSink::open(&self.target, self.source.size(), &self.options).map_err(export)?;
         if sink.export_size() != self.source.size() {
-            let reason =
+            let sizes =
                 format!("the export has {} bytes, the disk {}", sink.export_size(), self.source.size());
-            return Err(Error::Answer(reason));
+            return Err(Error::Answer(sizes));
         }
         // A new export reads as zeros, or as the parent: of a full, zeros need not be sent.
         let mode = match self.full {
@@ -253,12 +310,57 @@ impl Work {
 }
 
 fn source_error(disk: u32, uri: &SourceUri, error: &block::Error) -> Error {
-    let name = uri.to_string();
-    let reason = match error {
+    Error::Source { disk, name: uri.to_string(), reason: reason(error) }
+}
+
+/// What went wrong, without the name of what it went wrong with.
+fn reason(error: &block::Error) -> String {
+    match error {
         block::Error::Open { source, .. } => source.to_string(),
         block::Error::Io { offset, source, .. } => format!("{source} (at byte {offset})"),
-        block::Error::Peer { reason, .. } | block::Error::Unsupported { reason, .. } => reason.clone(),
+        block::Error::Peer { reason, .. }
+        | block::Error::Unsupported { reason, .. }
+        | block::Error::Corrupt { reason, .. }
+        | block::Error::Usage { reason, .. } => reason.clone(),
         other => other.to_string(),
-    };
-    Error::Source { disk, name, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIB: u64 = 1 << 40;
+
+    #[test]
+    fn a_message_is_below_one_kilobyte_however_many_disks_there_are_and_how_large() {
+        for disks in [1, 2, 3, 60, 256] {
+            let sizes = vec![64 * TIB - 512; disks];
+            let now = vec![(63 * TIB + 77_777, 63 * TIB + 88_888); disks];
+            let mut turns = Turns::default();
+            for _ in 0..4 {
+                let message = message(&sizes, &now, &turns.take(&now), 1);
+                let text = serde_json::to_string(&message).unwrap();
+                assert!(text.len() < 1_000, "{disks} disks: {} bytes: {text}", text.len());
+                assert_eq!(message.total_bytes, sizes.iter().sum::<u64>());
+            }
+        }
+    }
+
+    #[test]
+    fn every_disk_that_moves_gets_its_turn_and_none_that_does_not() {
+        let mut turns = Turns::default();
+        let mut now: Vec<(u64, u64)> = vec![(0, 0); 8];
+        assert_eq!(turns.take(&now), [0, 1, 2]);
+        assert_eq!(turns.take(&now), [3, 4, 5]);
+        now[1] = (1, 1);
+        assert_eq!(turns.take(&now), [6, 7, 1]);
+        assert_eq!(turns.take(&now), [] as [usize; 0]);
+        for disk in [0, 2, 3, 7] {
+            now[disk] = (5, 5);
+        }
+        assert_eq!(turns.take(&now), [2, 3, 7]);
+        assert_eq!(turns.take(&now), [0]);
+        assert_eq!(Turns::default().take(&[]), [] as [usize; 0]);
+    }
 }

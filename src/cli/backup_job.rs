@@ -3,16 +3,19 @@
 use crate::connect::During;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::follow::Follow;
+use crate::follow::{Follow, is_away};
 use crate::progress::Task;
 use crate::summary;
 use crate::ui::Ui;
-use api::{Backup, BackupStarted, Client, ClientError, ErrorCode, StartBackup};
+use api::{Backup, BackupStarted, Client, ClientError, ErrorCode, JobView, StartBackup};
 use model::{JobType, Status};
 use std::time::{Duration, Instant};
 
 /// The longest pause between two tries for a lock.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a hub that has said how a job ended may be away before it is not waited for: as long as one needs to begin anew.
+const UNTIL_GONE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Asks for a backup, for up to `retry_lock` again and again where another run is on the same VM.
 ///
@@ -92,8 +95,62 @@ pub async fn completed(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &B
     let note = started(backup, ui);
     let job = follow.job(task(backup), &note).await?;
     let verb = if job.status == Status::Cancelled { "was cancelled" } else { "failed" };
-    follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name))?;
-    client.backup(&backup.id).await.during(|| format!("{} was made but can't be shown", backup.id))
+    let job = follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name))?;
+    record(follow, client, backup, &job).await
+}
+
+/// The record of a backup that has completed. A hub that ends with its last job may be gone by now: where it does not come back
+/// soon, what it said last is told.
+///
+/// # Errors
+/// What a hub that is there says.
+pub async fn record(follow: &Follow<'_>, client: &Client, backup: &Backup, job: &JobView) -> Result<Backup> {
+    let since = Instant::now();
+    loop {
+        match client.backup(&backup.id).await {
+            Err(error) if is_away(&error) => {
+                let gone = since.elapsed() > UNTIL_GONE || follow.stopping().is_some();
+                if gone {
+                    follow.ui().note(&format!("{}: the hub has ended after it completed", backup.id));
+                    return Ok(as_told(backup, job));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other.during(|| format!("{} was made but can't be shown", backup.id)),
+        }
+    }
+}
+
+/// A backup as its job was at the end.
+fn as_told(backup: &Backup, job: &JobView) -> Backup {
+    let mut disk_results = backup.disk_results.clone();
+    for disk in &mut disk_results {
+        if let Some(told) = job.disks.iter().find(|told| told.disk_id == disk.disk_id) {
+            disk.status = told.status;
+            disk.bytes_transferred = told.bytes_transferred;
+            disk.bytes_processed = told.bytes_processed;
+            disk.size_bytes = told.bytes_transferred;
+            disk.capacity_bytes = told.total_bytes;
+            disk.progress_percent = told.progress_percent;
+        }
+    }
+    Backup {
+        status: job.status,
+        current_phase: job.current_phase,
+        bytes_transferred: job.bytes_transferred,
+        bytes_processed: job.bytes_processed,
+        total_bytes: job.total_bytes,
+        // Each byte that was stored was written once.
+        size_bytes: job.bytes_transferred,
+        progress_percent: job.progress_percent,
+        transfer_speed_bps: job.transfer_speed_bps,
+        eta_seconds: job.eta_seconds,
+        last_telemetry_at: job.last_telemetry_at,
+        started_at: job.started_at,
+        completed_at: job.completed_at,
+        disk_results,
+        ..backup.clone()
+    }
 }
 
 /// What was begun, for a person: `pgtest2: backup-… started, full, 2 disks, 20.0 GiB`.

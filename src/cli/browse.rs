@@ -6,8 +6,8 @@ use crate::connect::{App, Connection, During};
 use crate::failure::{Failure, Result};
 use crate::{complete, show};
 use api::{
-    ClientError, FileEntry, FileInfo, FileList, FilesQuery, Mount, MountBackup, PathQuery, from_base64,
-    to_base64,
+    CLIENT_SECONDS, ClientError, ErrorCode, FileEntry, FileInfo, FileList, FilesQuery, Mount, MountBackup,
+    PathQuery, from_base64, to_base64,
 };
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -16,9 +16,13 @@ use std::future::Future;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// How many entries are asked for at once.
 const PAGE: u32 = 1000;
+/// How often a hub elsewhere is told that this process is still there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(CLIENT_SECONDS / 6);
 /// More than this is no key file.
 const MAX_KEY: u64 = 8 << 20;
 
@@ -109,6 +113,8 @@ impl ViewArgs {
 /// An open session.
 pub struct Browsing<'a> {
     hub: &'a Connection,
+    /// Tells a hub elsewhere that this process is still there.
+    signs: Option<JoinHandle<()>>,
     /// As it was when it was opened.
     pub mount: Mount,
 }
@@ -126,10 +132,21 @@ impl<'a> Browsing<'a> {
             volume: view.volume.clone(),
             ignore_journal: view.ignore_journal,
             keys_b64: view.keys()?,
+            client_timeout_seconds: hub.client_timeout(),
             ..MountBackup::of(backup.id)
         };
         let mount = hub.wait(hub.client().mount(&request)).during(attempt)?;
-        Ok(Browsing { hub, mount })
+        let (client, id) = (hub.client().clone(), mount.mount_id.clone());
+        let signs = async move {
+            loop {
+                tokio::time::sleep(SIGN_OF_LIFE).await;
+                if let Err(error) = client.mounted(&id).await {
+                    tracing::debug!(%error, "the session could not be asked for");
+                }
+            }
+        };
+        let signs = request.client_timeout_seconds.map(|_| hub.spawn(signs));
+        Ok(Browsing { hub, signs, mount })
     }
 
     fn id(&self) -> &str {
@@ -222,32 +239,89 @@ impl<'a> Browsing<'a> {
         Ok(self.hub.wait(self.hub.client().file_info(self.id(), &query))?)
     }
 
-    /// Writes a file's content to `out`.
+    /// Writes a file's content to `out`. Where `out` takes it so slowly that the hub gives up, it is taken up again.
     ///
     /// # Errors
     /// Where it can't be read, or `out` not be written: told apart by [`Copied`].
     pub fn copy(&self, path: &[u8], out: &mut dyn Write) -> Result<Copied> {
         let query = PathQuery::of(path);
-        let broke_off = |error: ClientError| {
-            Failure::from(error)
-                .during(format!("{} could not be read whole", show::one_line(&String::from_utf8_lossy(path))))
-        };
-        self.hub.wait(async {
-            let mut download = self.hub.client().download(self.id(), &query, None).await?;
-            let mut bytes = 0;
-            while let Some(part) = download.next().await.map_err(broke_off)? {
-                if let Err(error) = out.write_all(&part) {
-                    return Ok(Copied::NotWritten(error));
+        let (mut at, mut end, mut broken_at) = (0, None, None);
+        loop {
+            let error = match self.hub.wait(self.stream(&query, &mut at, &mut end, out)) {
+                Ok(copied) => return Ok(copied),
+                Err(error) => Failure::from(error),
+            };
+            let Some(end) = end else { return Err(error) };
+            match self.rest(&error, at, end, &mut broken_at) {
+                Rest::MayCome => {}
+                Rest::Unreadable | Rest::HubGone => {
+                    let name = show::one_line(&String::from_utf8_lossy(path));
+                    return Err(error.during(format!("{name} could not be read whole")));
                 }
-                bytes += part.len() as u64;
             }
-            Ok(Copied::All(bytes))
-        })
+        }
     }
+
+    /// Writes what comes from `at` on, which moves with it; `end` is where the file ends, once that is known.
+    async fn stream(
+        &self,
+        query: &PathQuery,
+        at: &mut u64,
+        end: &mut Option<u64>,
+        out: &mut dyn Write,
+    ) -> Result<Copied, ClientError> {
+        let range = end.map(|end| *at..end);
+        let mut download = self.hub.client().download(self.id(), query, range).await?;
+        *end = end.or(download.length);
+        while let Some(part) = download.next().await? {
+            if let Err(error) = out.write_all(&part) {
+                return Ok(Copied::NotWritten(error));
+            }
+            *at += part.len() as u64;
+        }
+        Ok(Copied::All(*at))
+    }
+
+    /// What can be expected after a stream of a file has broken off at `at`.
+    ///
+    /// That is the end of a hub that is gone, of a connection that was lost or given up, and of a file that can't be read any
+    /// further: they look alike from here. So the hub is asked whether it is there, and then for the rest of the bytes; where
+    /// it breaks off at the same place, it is the file.
+    pub(crate) fn rest(&self, failure: &Failure, at: u64, end: u64, broken_at: &mut Option<u64>) -> Rest {
+        if !is_cut(failure) || *broken_at == Some(at) || at >= end {
+            return Rest::Unreadable;
+        }
+        *broken_at = Some(at);
+        match self.now() {
+            Err(gone) if is_cut(&gone) => Rest::HubGone,
+            _ => {
+                tracing::debug!(at, "a download broke off and is taken up again");
+                Rest::MayCome
+            }
+        }
+    }
+}
+
+/// True where there was no answer, or not all of it.
+fn is_cut(failure: &Failure) -> bool {
+    *failure.code == *ErrorCode::HubUnreachable.as_str()
+}
+
+/// What of a file may still come.
+pub(crate) enum Rest {
+    /// All of it, perhaps: it is to be asked for.
+    MayCome,
+    /// Nothing: it can't be read.
+    Unreadable,
+    /// Nothing: there is no hub any more.
+    HubGone,
 }
 
 impl Drop for Browsing<'_> {
     fn drop(&mut self) {
+        if let Some(signs) = &self.signs {
+            signs.abort();
+        }
         // What the process leaves open is closed at its end.
         if let Err(error) = self.hub.wait(self.hub.client().unmount(&self.mount.mount_id)) {
             tracing::debug!(%error, "the session could not be closed");

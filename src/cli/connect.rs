@@ -11,7 +11,7 @@ use crate::logging;
 use crate::place::{Place, Said, Served};
 use crate::show::one_line;
 use crate::ui::{GlobalArgs, Ui};
-use api::{AddressQuery, Backup, Client, ClientError, InProcess, Remote};
+use api::{AddressQuery, Backup, CLIENT_SECONDS, Client, ClientError, InProcess, Remote};
 use hub::{CatalogFault, Hub, HubConfig};
 use std::future::Future;
 use std::sync::Arc;
@@ -74,16 +74,17 @@ impl App {
 
     fn open(&self, place: &Place, work: Work, even_damaged: bool) -> Result<Connection> {
         logging::init(&self.ui);
-        let runtime = runtime(work)?;
         let folder = match place {
             Place::Embedded(folder) => folder,
             Place::Served(served) => {
                 let client = remote(served)?;
-                return Ok(Connection { client, hub: None, runtime });
+                // What tells the hub that this process is there goes on while it waits for a terminal.
+                return Ok(Connection { client, hub: None, runtime: runtime(Work::Jobs)? });
             }
         };
+        let runtime = runtime(work)?;
         let mut config = HubConfig::new(folder);
-        config.catalog = catalog_place::given(self.said.catalog.as_deref())?;
+        config.catalog = catalog_place::given(&self.said, folder)?;
         // With --verbose the log says the same.
         if !self.ui.quiet && !self.ui.verbose {
             let screen = self.ui.screen.clone();
@@ -111,7 +112,7 @@ impl App {
     /// Where there is no state folder; what names no catalog.
     pub fn catalog(&self) -> Result<hub::CatalogLocation> {
         let mut config = HubConfig::new(self.said.folder()?);
-        config.catalog = catalog_place::given(self.said.catalog.as_deref())?;
+        config.catalog = catalog_place::given(&self.said, &config.state_dir)?;
         Ok(config.catalog_location())
     }
 }
@@ -126,7 +127,7 @@ fn embedded(hub: &Hub) -> Client {
 /// Certificates that can't be used.
 pub fn remote(served: &Served) -> Result<Client> {
     let token = served.token.as_ref().map(|token| token.expose());
-    let transport = Remote::new(served.address.clone(), &served.trust, token).map_err(ClientError::from)?;
+    let transport = Remote::new(served.address.clone(), &served.trust, token)?;
     Ok(Client::new(transport))
 }
 
@@ -138,7 +139,7 @@ pub fn peek<T, F: Future<Output = T>>(said: &Said, question: impl FnOnce(Client)
         let client = match &place {
             Place::Embedded(folder) => {
                 let mut config = HubConfig::new(folder);
-                config.catalog = catalog_place::given(said.catalog.as_deref()).ok()?;
+                config.catalog = catalog_place::given(said, folder).ok()?;
                 embedded(&Hub::look(config).await.ok()?)
             }
             Place::Served(served) => remote(served).ok()?,
@@ -177,6 +178,12 @@ impl Connection {
     /// The typed client.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// How long what is opened for this process alone may go without a sign of it, in seconds: a hub elsewhere would not
+    /// notice that it was killed. One in this process ends with it, and stands still when it is stopped.
+    pub fn client_timeout(&self) -> Option<u64> {
+        self.hub.is_none().then_some(CLIENT_SECONDS)
     }
 
     /// Runs a call, or anything else that waits, to its end.

@@ -5,6 +5,7 @@
 //! or written is told, counted and left out, and the rest goes on. Nothing is written outside of the target
 //! ([`target`]), whatever the backup, or what stands in the target, holds.
 
+mod copy;
 mod meter;
 pub mod target;
 
@@ -16,12 +17,11 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::{Interrupts, Wish};
 use crate::show::one_line;
 use crate::ui::Ui;
-use api::{Contents, ContentsRequest, FileEntry, FileType, Frame, PathQuery, from_base64};
+use api::{Contents, ContentsRequest, FileEntry, FileType, Frame, from_base64};
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
-use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -326,13 +326,11 @@ impl<'a> Extraction<'a> {
                 self.session.info(&path, false).map_err(|failure| Trouble::Entry(failure.message()))?;
             partial.file.set_len(entry.size).map_err(|error| cannot_write(&error))?;
             let parts = info.data.iter().map(|&(start, length)| start..start.saturating_add(length));
-            parts
-                .filter(|part| !part.is_empty())
-                .try_for_each(|part| self.copy(&path, Some(part), &partial.file))
+            parts.filter(|part| !part.is_empty()).try_for_each(|part| self.copy(&path, part, &partial.file))
         } else if entry.size == 0 {
             Ok(())
         } else {
-            self.copy(&path, None, &partial.file)
+            self.copy(&path, 0..entry.size, &partial.file)
         };
         written?;
         let size = partial.file.metadata().map_err(|error| cannot_write(&error))?.len();
@@ -438,42 +436,6 @@ impl<'a> Extraction<'a> {
             at = at.enter(name).ok()?;
         }
         Some(at)
-    }
-
-    fn copy(&mut self, path: &[u8], part: Option<Range<u64>>, file: &std::fs::File) -> Result<(), Trouble> {
-        let query = PathQuery::of(path);
-        let mut at = part.as_ref().map_or(0, |part| part.start);
-        let (client, id) = (self.hub.client(), &self.session.mount.mount_id);
-        let (interrupts, report, meter, ui) =
-            (&mut self.interrupts, &mut self.report, &mut self.meter, self.ui);
-        self.hub.wait(async {
-            let mut download = client
-                .download(id, &query, part)
-                .await
-                .map_err(|error| Trouble::Entry(Failure::from(error).message()))?;
-            loop {
-                let next = tokio::select! {
-                    biased;
-                    wish = interrupts.next() => match wish {
-                        Wish::Stop(exit) => return Err(stopped(exit)),
-                        Wish::Status => {
-                            ui.note(&meter.line(report.files, report.bytes));
-                            continue;
-                        }
-                    },
-                    next = download.next() => next,
-                };
-                let bytes = match next {
-                    Ok(Some(bytes)) => bytes,
-                    Ok(None) => return Ok(()),
-                    Err(error) => return Err(Trouble::Entry(Failure::from(error).message())),
-                };
-                file.write_all_at(&bytes, at).map_err(|error| cannot_write(&error))?;
-                at += bytes.len() as u64;
-                report.bytes += bytes.len() as u64;
-                meter.show(report.files, report.bytes);
-            }
-        })
     }
 
     fn node(&mut self, entry: &FileEntry, folder: &Folder, name: &[u8]) -> Result<(), Trouble> {

@@ -156,9 +156,13 @@ impl<'a> Follow<'a> {
                 Err(error) => Some(error),
             };
             let job = match self.client.job(id).await {
-                Err(error @ ClientError::Transport(_)) if error.code() == ErrorCode::HubUnreachable => {
+                Err(error) if is_away(&error) => {
                     let since = *lost.get_or_insert_with(|| {
-                        self.ui.note(&format!("{label}: the connection to the hub is lost, trying again"));
+                        let what = match &error {
+                            ClientError::Transport(_) => "the connection to the hub is lost".to_owned(),
+                            other => other.to_string(),
+                        };
+                        self.ui.note(&format!("{label}: {what}, trying again"));
                         Instant::now()
                     });
                     if since.elapsed() > PATIENCE {
@@ -218,6 +222,13 @@ impl<'a> Follow<'a> {
         }
         Err(ended_badly(&job, what, self.stopping()))
     }
+}
+
+/// True where the hub, or what it works with, does not answer now and may do so again.
+pub(crate) fn is_away(error: &ClientError) -> bool {
+    let passing = [ErrorCode::HubUnreachable, ErrorCode::CatalogUnavailable, ErrorCode::CatalogLocked]
+        .contains(&error.code());
+    passing && matches!(error, ClientError::Transport(_) | ClientError::Api(_))
 }
 
 /// Why a job that has ended did not complete. `what` is the headline; `stop` the code of a signal that asked

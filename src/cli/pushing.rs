@@ -8,13 +8,15 @@ use crate::backup_job;
 use crate::connect::During;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::follow::{Follow, ended_badly};
-use agent::Push;
+use crate::follow::{Follow, ended_badly, is_away};
+use agent::Gauge;
 pub use agent::{Disks, PushOptions};
-use api::{Backup, Client, ErrorCode, Telemetry};
-use model::{JobId, JobType, SourceUri};
+use api::{Backup, Client, ClientError, ErrorCode, JobView, Telemetry};
+use model::{BackupId, JobId, JobType, SourceUri, Status, shell_word};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 /// How often the hub is told how far it is.
 const TELL: Duration = Duration::from_secs(5);
@@ -48,63 +50,102 @@ pub async fn whole(
     let mut push = match disks.push(&backup, options) {
         Ok(push) => push,
         Err(error) => {
-            // Nobody will write to it.
-            client.cancel_backup(&backup.id).await.during(|| format!("{} can't be cancelled", backup.id))?;
+            // Nobody will write to it; where it can't be told, silence ends it.
+            let _ = client.cancel_backup(&backup.id).await;
             return Err(failure(&error));
         }
     };
     let note = backup_job::started(&backup, follow.ui());
     let mut job = pin!(follow.job(task, &note));
-    let sent = tokio::select! {
-        ended = &mut job => {
-            // It was cancelled, or the hub could not go on.
-            push.stop();
-            let ended = ended?;
-            return match follow.outcome(ended, &what) {
-                Ok(_) => client.backup(&backup.id).await.during(|| format!("{} can't be shown", backup.id)),
-                Err(failure) => Err(failure),
-            };
+    let sent = {
+        let mut telling = pin!(tell(push.gauge(), client, &id));
+        tokio::select! {
+            ended = &mut job => {
+                // It was cancelled, or the hub could not go on.
+                push.stop();
+                let ended = ended?;
+                return Err(match ended.status {
+                    Status::Completed => unfinished(&backup),
+                    _ => unmade(&ended, &what, follow),
+                });
+            }
+            sent = push.done() => sent,
+            never = &mut telling => match never {},
         }
-        sent = send(&mut push, client, &id) => sent,
     };
     match sent {
         Ok(()) => {
-            // That it has ended meanwhile is told by the job.
-            if let Err(error) = client.complete_backup(&backup.id).await
-                && error.code() != ErrorCode::JobEnded
-            {
-                return Err(error).during(|| format!("{} was sent, but can't be completed", backup.id));
+            let ended = tokio::select! {
+                biased;
+                ended = &mut job => ended?,
+                completed = complete(client, &backup.id) => {
+                    completed.during(|| format!("{} was sent, but can't be completed", backup.id))?;
+                    job.await?
+                }
+            };
+            match ended.status {
+                Status::Completed => backup_job::record(follow, client, &backup, &ended).await,
+                _ => Err(unmade(&ended, &what, follow)),
             }
-            let ended = job.await?;
-            follow.outcome(ended, &what)?;
-            client.backup(&backup.id).await.during(|| format!("{} was made but can't be shown", backup.id))
         }
         Err(error) => {
-            let last: Telemetry = push.failed(&error);
-            if client.send_telemetry(JobType::Backup, &id, &last).await.is_err() {
-                // The hub is not there, or has ended it: whichever it is, nothing can be done from here.
-                return Err(failure(&error));
+            let last: Telemetry = push.gauge().failed(&error);
+            match client.send_telemetry(JobType::Backup, &id, &last).await {
+                Ok(_) => {}
+                // It has ended before, which is why it could not be written: its record says what happened.
+                Err(refused) if refused.code() == ErrorCode::JobEnded => {}
+                Err(_) => return Err(failure(&error)),
             }
             let ended = job.await?;
-            match ended.error_code.as_deref() {
+            Err(match (ended.status, ended.error_code.as_deref()) {
+                (Status::Completed, _) => unfinished(&backup),
                 // What the hub was told by us says it better in our words.
-                Some("source_unavailable") => Err(failure(&error)),
-                _ => Err(ended_badly(&ended, &what, follow.stopping())),
-            }
+                (_, Some("source_unavailable")) => failure(&error),
+                _ => unmade(&ended, &what, follow),
+            })
         }
     }
 }
 
-/// Waits until all is sent, and tells the hub every now and then how far it is.
-async fn send(push: &mut Push, client: &Client, id: &JobId) -> agent::Result<()> {
-    let mut tell = tokio::time::interval(TELL);
+/// Somebody else has said that all is written.
+fn unfinished(backup: &Backup) -> Failure {
+    let id = &backup.id;
+    Failure::new(Exit::Incomplete, "conflict", format!("{id} was completed before all was sent"))
+        .why("somebody else has completed it: it lacks what was not there yet")
+        .next(format!("push again, and remove it: sendense-ctl backup delete {}", shell_word(id.as_str())))
+}
+
+/// Why a job that has ended made no point. Trying again is to push again: what was sent is gone.
+fn unmade(ended: &JobView, what: &str, follow: &Follow<'_>) -> Failure {
+    let failure = ended_badly(ended, what, follow.stopping());
+    let next = match failure.exit {
+        Exit::NoSpace => "see the room with: sendense-ctl repo list; make some, then push again",
+        Exit::Unreachable => "see what is wrong: sendense-ctl doctor; then push again",
+        _ => "push again",
+    };
+    failure.next(next)
+}
+
+/// Says that all is written, until the hub has heard it. How long that is tried is for who follows the job.
+async fn complete(client: &Client, id: &BackupId) -> std::result::Result<(), ClientError> {
     loop {
-        tokio::select! {
-            done = push.done() => return done,
-            _ = tell.tick() => {}
+        match client.complete_backup(id).await {
+            Err(error) if is_away(&error) => tokio::time::sleep(LOOK).await,
+            // That it has ended meanwhile is told by the job.
+            Err(error) if error.code() == ErrorCode::JobEnded => return Ok(()),
+            other => return other.map(drop),
         }
+    }
+}
+
+/// Tells the hub every now and then how far it is.
+async fn tell(mut gauge: Gauge, client: &Client, id: &JobId) -> Infallible {
+    let mut tell = tokio::time::interval(TELL);
+    tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tell.tick().await;
         // One that is lost is made good by the next; the data itself is a sign of life.
-        let now = push.telemetry();
+        let now = gauge.telemetry();
         let _ = client.send_telemetry(JobType::Backup, id, &now).await;
     }
 }

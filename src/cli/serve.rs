@@ -8,9 +8,12 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result, chain};
 use crate::profiles;
 use crate::service_log::{self, Form, ServiceLog};
+use crate::state_dir;
+use hub::CatalogLocation;
 use serde_json::json;
 pub use service::Source;
-use service::{LogFormat, Resolved, Service};
+use service::{LogFormat, Resolved, Service, Settings};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Root's configuration.
@@ -21,10 +24,6 @@ const SYSTEM: &str = "/etc/sendense/hub.toml";
 /// # Errors
 /// Where there is no state folder; a file that does not exist.
 pub fn source(app: &App, file: Option<&Path>, given: Vec<(String, String)>) -> Result<Source> {
-    let usual = match rustix::process::geteuid().is_root() {
-        true => Some(PathBuf::from(SYSTEM)),
-        false => profiles::folder().map(|folder| folder.join("hub.toml")),
-    };
     let mut given = given;
     // The flag is also the variable, which the settings read by themselves.
     let folder = app.said.folder()?;
@@ -34,12 +33,71 @@ pub fn source(app: &App, file: Option<&Path>, given: Vec<(String, String)>) -> R
     {
         given.insert(0, ("state_dir".to_owned(), folder.display().to_string()));
     }
+    // The same with the catalog.
+    if let Some(catalog) = app.said.catalog.as_deref().filter(|catalog| !catalog.is_empty()) {
+        let is_path = !catalog.contains("://");
+        if std::env::var("SENDENSE_CATALOG").ok().as_deref() != Some(catalog)
+            || is_path && !Path::new(catalog).is_absolute()
+        {
+            let whole = match is_path {
+                true => state_dir::absolute(Path::new(catalog))?.display().to_string(),
+                false => catalog.to_owned(),
+            };
+            given.insert(0, ("catalog".to_owned(), whole));
+        }
+    }
     Ok(Source {
-        file: file.map(Path::to_owned).or(usual),
+        file: file.map(Path::to_owned).or_else(usual_file),
         file_is_named: file.is_some(),
         state_dir: folder,
         given,
     })
+}
+
+/// Where the configuration is unless somebody says otherwise; none in the home of another user, as after `sudo -u`.
+fn usual_file() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from(SYSTEM));
+    }
+    let file = profiles::folder()?.join("hub.toml");
+    let hidden = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    (!std::fs::metadata(&file).is_err_and(hidden)).then_some(file)
+}
+
+/// The configuration file that the environment names.
+pub fn named_file() -> Option<PathBuf> {
+    std::env::var_os("SENDENSE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// The catalog, and the file of its password, that the configuration gives the hub of that state folder.
+///
+/// # Errors
+/// A configuration that can't be read; what names no catalog.
+pub(crate) fn configured_catalog(folder: &Path) -> Result<Option<(String, Option<PathBuf>)>> {
+    let named = named_file();
+    let source = Source {
+        file_is_named: named.is_some(),
+        file: named.or_else(usual_file),
+        state_dir: folder.to_owned(),
+        given: Vec::new(),
+    };
+    source.configured_catalog().map_err(|error| {
+        let code = error.code();
+        let mut failure = Failure::new(
+            Exit::from_number(code.exit_code()),
+            code.as_str(),
+            "which catalog the hub has is not known",
+        );
+        failure = failure.why(error.to_string());
+        failure.next = error.hint();
+        failure
+    })
+}
+
+/// The catalog that settings name, with its password.
+fn catalog(settings: &Settings) -> Result<Option<CatalogLocation>> {
+    let file = settings.catalog_password_file.as_deref();
+    settings.catalog.as_deref().map(|named| catalog_place::located(named, file)).transpose()
 }
 
 /// The settings, checked as far as they can be without serving.
@@ -58,6 +116,7 @@ pub fn resolve(source: &Source) -> Result<Resolved> {
 /// The first thing that is wrong.
 pub fn check(source: &Source) -> Result<()> {
     let resolved = resolve(source)?;
+    catalog(&resolved.settings)?;
     Service::check(&resolved.settings).map_err(|error| failure(&error))
 }
 
@@ -67,7 +126,7 @@ pub fn check(source: &Source) -> Result<()> {
 /// What keeps it from beginning.
 pub fn run(app: &App, source: Source) -> Result<Exit> {
     let resolved = resolve(&source)?;
-    let catalog = catalog_place::given(app.said.catalog.as_deref())?;
+    let catalog = catalog(&resolved.settings)?;
     let form = match resolved.settings.log_format {
         LogFormat::Json => Form::Json,
         LogFormat::Text => Form::words(),

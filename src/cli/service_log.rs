@@ -1,10 +1,11 @@
 //! The log of a service: a line an event on stderr, as words or as JSON objects, with a level that can be changed while
 //! it runs.
 //!
-//! Where the journal reads stderr (`JOURNAL_STREAM`), a line of words begins with its priority (sd-daemon(3)) and has no
-//! time, because the journal keeps both.
+//! Where the journal reads stderr, words go to the journal itself, with their fields (`journal`), and without a time, which it
+//! keeps; what it does not take goes to stderr, behind its priority (sd-daemon(3)).
 
 use crate::failure::{Failure, Result};
+use crate::journal::{self, Entry, Journal};
 use crate::show::one_line;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ const OURS: [&str; 11] =
 pub enum Form {
     /// A line of words.
     Words,
-    /// A line of words, for the journal.
+    /// Words and fields, for the journal.
     Journal,
     /// A JSON object.
     Json,
@@ -35,7 +36,7 @@ pub enum Form {
 impl Form {
     /// Words, as who reads stderr wants them.
     pub fn words() -> Self {
-        if std::env::var_os("JOURNAL_STREAM").is_some() { Form::Journal } else { Form::Words }
+        if journal::reads_stderr() { Form::Journal } else { Form::Words }
     }
 }
 
@@ -51,9 +52,10 @@ impl ServiceLog {
     /// A level that is none.
     pub fn start(form: Form, level: &str) -> Result<Self> {
         let (filter, handle) = reload::Layer::new(filter(level)?);
+        let journal = if form == Form::Journal { Journal::open().ok() } else { None };
         // Refused only where a log was begun before, which no command does that comes here.
         drop(tracing::subscriber::set_global_default(
-            Registry::default().with(Log { form }.with_filter(filter)),
+            Registry::default().with(Log { form, journal }.with_filter(filter)),
         ));
         Ok(ServiceLog { filter: handle })
     }
@@ -94,14 +96,20 @@ pub fn filter(level: &str) -> Result<EnvFilter> {
 
 struct Log {
     form: Form,
+    journal: Option<Journal>,
 }
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut line =
-            line(self.form, *event.metadata().level(), event.metadata().target(), fields.0, Timestamp::now());
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        if let Some(journal) = &self.journal
+            && journal.send(&entry(level, target, &fields.0)).is_ok()
+        {
+            return;
+        }
+        let mut line = line(self.form, level, target, fields.0, Timestamp::now());
         line.push('\n');
         // Nobody reads any more: the work goes on.
         drop(std::io::stderr().lock().write_all(line.as_bytes()));
@@ -115,10 +123,29 @@ fn line(form: Form, level: Level, target: &str, mut fields: Map<String, Value>, 
         fields.insert("target".into(), target.into());
         return Value::Object(fields).to_string();
     }
-    let mut text = match form {
+    let begin = match form {
         Form::Journal => format!("<{}>", priority(level)),
         _ => format!("{} {:5} ", now.strftime("%FT%T%.3fZ"), level.as_str()),
     };
+    begin + &words(target, fields)
+}
+
+/// An event for the journal: its line, and each of its fields.
+fn entry(level: Level, target: &str, fields: &Map<String, Value>) -> Entry {
+    let mut entry = Entry::new(&words(target, fields.clone()), priority(level));
+    entry.field("target", target);
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "message") {
+        match value {
+            Value::String(value) => entry.field(name, value),
+            other => entry.field(name, &other.to_string()),
+        }
+    }
+    entry
+}
+
+/// The message and the fields of an event, in one line.
+fn words(target: &str, mut fields: Map<String, Value>) -> String {
+    let mut text = String::new();
     if target == "access" {
         text.push_str("request");
     }

@@ -140,6 +140,13 @@ impl Ui {
         self.raw(text.as_bytes());
     }
 
+    /// Says on stdout what was done, unless nothing is to be said.
+    pub fn done(&self, text: &str) {
+        if !self.quiet {
+            self.line(&one_line(text));
+        }
+    }
+
     /// Writes a result to stdout as it is.
     pub fn raw(&self, bytes: &[u8]) {
         let mut state = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);

@@ -106,14 +106,18 @@ pub fn vms(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Ids of backups, newest first; `latest` and, once a VM is typed, `VM@latest`.
 pub fn backups(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let vm = vm_in_id(current).map(str::to_owned);
+    // An id names its VM, so that old backups of a VM are found behind many of others.
+    let mut vms: Vec<Option<String>> = vms_in_id(current).map(|vm| Some(vm.to_owned())).collect();
+    if vms.is_empty() {
+        vms.push(None);
+    }
     let found = ask(async |client| {
-        let mut query = BackupQuery { limit: Some(MOST), ..BackupQuery::default() };
-        // An id names its VM, so that old backups of a VM are found behind many of others.
-        if let Some(vm) = vm {
-            query.vm_name = Some(vm);
+        let mut found = Vec::new();
+        for vm_name in vms {
+            let query = BackupQuery { limit: Some(MOST), vm_name, ..BackupQuery::default() };
+            found.extend(client.backups(&query).await.ok()?.backups);
         }
-        Some(client.backups(&query).await.ok()?.backups)
+        Some(found)
     })
     .unwrap_or_default();
     let show = Show::new(false, false);
@@ -135,11 +139,25 @@ pub fn backups(current: &OsStr) -> Vec<CompletionCandidate> {
     candidates
 }
 
-/// The VM that a typed id belongs to, once enough of it is typed: `backup-pg-2` is of `pg`.
-fn vm_in_id(current: &str) -> Option<&str> {
-    let (vm, stamp) = current.strip_prefix("backup-")?.rsplit_once("-2")?;
-    let is_stamp = stamp.chars().all(|c| c.is_ascii_digit() || c == '-');
-    (is_stamp && !vm.is_empty()).then_some(vm)
+/// The VMs that a typed id may belong to, once enough of it is typed: `backup-pg-2` is of `pg`. They are several where the name
+/// of one ends like the day of another: `backup-pg-20261129-2` is of `pg` in the evening, or of `pg-20261129`.
+fn vms_in_id(current: &str) -> impl Iterator<Item = &str> {
+    let named = current.strip_prefix("backup-").unwrap_or_default();
+    let splits = named.match_indices("-2").map(|(at, _)| (&named[..at], &named[at + 1..]));
+    splits.filter(|(vm, stamp)| !vm.is_empty() && begins_stamp(stamp)).map(|(vm, _)| vm)
+}
+
+/// Whether a stamp ([`model::Stamp`]) begins so: `YYYYMMDD-HHMMSS`, or with its rank.
+fn begins_stamp(text: &str) -> bool {
+    let mut parts = text.split('-').peekable();
+    let mut widths = [8, 6, usize::MAX].into_iter();
+    while let (Some(part), Some(width)) = (parts.next(), widths.next()) {
+        let whole = part.len() == width || parts.peek().is_none();
+        if !whole || part.len() > width || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            return false;
+        }
+    }
+    parts.next().is_none()
 }
 
 /// Names of repositories.
@@ -258,10 +276,18 @@ mod tests {
 
     #[test]
     fn a_typed_id_tells_its_vm() {
-        assert_eq!(vm_in_id("backup-pg-2"), Some("pg"));
-        assert_eq!(vm_in_id("backup-pg-test-20251006-12"), Some("pg-test"));
-        assert_eq!(vm_in_id("backup-pg"), None);
-        assert_eq!(vm_in_id("backup-db-2x"), None);
+        let told = |typed| vms_in_id(typed).collect::<Vec<_>>();
+        assert_eq!(told("backup-pg-2"), ["pg"]);
+        assert_eq!(told("backup-pg-test-20251006-12"), ["pg-test"]);
+        assert_eq!(told("backup-pg-2-20251006-120000"), ["pg-2"]);
+        for none in ["backup-pg", "backup-db-2x", "backup--2", "pg-2", "backup-pg-20251006120000-2x"] {
+            assert_eq!(told(none), Vec::<&str>::new(), "{none}");
+        }
+        // In the evening, and the second of its second, what follows the day begins like one.
+        assert_eq!(told("backup-pg-20251006-2"), ["pg", "pg-20251006"]);
+        assert_eq!(told("backup-pg-20251006-211259"), ["pg", "pg-20251006"]);
+        assert_eq!(told("backup-pg-20251006-103000-2"), ["pg", "pg-20251006-103000"]);
+        assert_eq!(told("backup-pg-20251006-103000-20251006-103000"), ["pg-20251006-103000"]);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use std::sync::OnceLock;
 /// Who asks, once somebody does: the shell, and the command line that it completes.
 pub(super) static ASKED: OnceLock<(OsString, fn() -> clap::Command)> = OnceLock::new();
 
+/// After which a hub elsewhere closes what was opened for an answer.
+const IDLE_SECONDS: u64 = 5;
+
 /// What the line says of the backup.
 #[derive(Debug, Default, PartialEq)]
 struct Typed {
@@ -164,12 +167,14 @@ async fn look<T>(
         disk_id: typed.disk,
         volume: typed.volume,
         ignore_journal: typed.ignore_journal,
+        idle_timeout_seconds: Some(IDLE_SECONDS),
         ..MountBackup::of(backup.id)
     };
     let mount = client.mount(&request).await.ok()?;
     let id = mount.mount_id.clone();
     let found = question(&client, mount).await;
-    // In a hub elsewhere the session would stay until it is idle.
+    // In a hub elsewhere the session would stay until it is idle: as it does where the answer comes too late, and this
+    // process has ended.
     client.unmount(&id).await.ok();
     found
 }
