@@ -37,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["model", "agent", "api", "hub", "server", "service"]),
     ("testkit", &["block", "qcow2"]),
     ("ctl", &["model", "api", "cli"]),
-    ("xtask", &["ctl", "cli", "server"]),
+    ("xtask", &["api", "ctl", "cli", "server"]),
 ];
 
 fn short(name: &str) -> Option<&str> {

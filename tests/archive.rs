@@ -292,6 +292,10 @@ fn paths_in_a_backup_are_completed_folder_by_folder() {
     ] {
         assert_eq!(offered(&site, &words), Vec::<String>::new(), "{words:?}");
     }
+    // A hub elsewhere closes what was opened for an answer that came too late.
+    eventually("nothing stays open", Duration::from_secs(60), || {
+        site.sql("SELECT count(*) FROM leases") == "0"
+    });
     site.assert_nothing_left_over();
     // The shells themselves, with the scripts that they get.
     let surroundings = format!(

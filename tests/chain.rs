@@ -119,7 +119,7 @@ fn a_point_nothing_is_built_on_has_nothing_to_merge_into() {
 
 #[test]
 fn a_lost_catalog_is_rebuilt_exactly_from_the_repository() {
-    let site = Site::new();
+    let site = Site::embedded();
     let points = chain(&site, "--tag env=prod");
     site.ok(&format!("backup protect {} --reason audit", points[1].0));
     site.ok(&format!("backup tag {} --set kept=yes --notes before-upgrade", points[2].0));
@@ -144,6 +144,33 @@ fn a_lost_catalog_is_rebuilt_exactly_from_the_repository() {
     let id = site.backup("--vm pg");
     site.assert_point_equals(&id, 0, &site.path("disk.raw"));
     assert_eq!(site.json("backup list")["backups"][0]["backup_type"], "incremental");
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_turn_the_order_of_points() {
+    if !have(&["sqlite3"]) {
+        return;
+    }
+    let site = Site::new();
+    let disk = site.disk("disk.raw", 4 * MIB, 4, 5);
+    let full = site.backup(&format!("--vm pg --source {}", disk.display()));
+    // As if it had been made an hour later than it is now.
+    let later = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+1 hour')";
+    site.sql(&format!("UPDATE backup_jobs SET created_at = {later} WHERE id = '{full}'"));
+    for round in 0..2 {
+        scribble(&disk, 1, 70 + round);
+        let made = site.backup("--vm pg");
+        let latest = site.json("backup show pg@latest");
+        assert_eq!(latest["backup"]["id"], made.as_str(), "{latest}");
+        assert_eq!(latest["backup"]["backup_type"], "incremental", "{latest}");
+    }
+    let chain = site.json("backup chain --vm pg");
+    assert_eq!(chain["full_backup_id"], full.as_str(), "{chain}");
+    let newest = site.points()[0]["id"].as_str().unwrap().to_owned();
+    site.assert_restores_to(&newest, 0, &disk);
+    assert_eq!(chain["chain"][0]["backup_id"], full.as_str(), "{chain}");
+    let doctor = site.run("doctor");
+    assert!(doctor.stdout.contains("2 points of pg are of later than now"), "{doctor:#?}");
 }
 
 #[test]

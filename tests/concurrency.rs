@@ -63,7 +63,7 @@ fn slow(site: &Site) -> (Running, String) {
 
 #[test]
 fn a_second_run_on_the_same_vm_is_told_who_holds_it_or_waits() {
-    let site = Site::new();
+    let site = Site::embedded();
     let (running, _) = slow(&site);
     let pid = running.0.id().to_string();
     site.run("backup start --vm slow").failed_with(11, &[&pid, "--retry-lock"]);
@@ -121,7 +121,7 @@ fn processes_that_all_come_first_do_not_trip_over_one_another() {
 
 #[test]
 fn a_second_ctrl_c_ends_at_once_and_the_next_run_cleans_up() {
-    let site = Site::new();
+    let site = Site::embedded();
     let (running, id) = slow(&site);
     // Both are there when it looks.
     running.signal("STOP");

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -20,6 +21,7 @@ pub struct Site {
     token: OnceLock<String>,
     folder: tempfile::TempDir,
     catalog: Option<String>,
+    embedded: bool,
 }
 
 /// A hub that serves a site.
@@ -51,8 +53,14 @@ impl Site {
         Site::of(folder)
     }
 
+    /// A site whose commands have the engine in themselves whatever the suite runs with: for tests of just that, its
+    /// process, its rights, its catalog that is taken away.
+    pub fn embedded() -> Site {
+        Site { embedded: true, ..Site::new() }
+    }
+
     fn of(folder: tempfile::TempDir) -> Site {
-        Site { hub: OnceLock::new(), token: OnceLock::new(), folder, catalog: None }
+        Site { hub: OnceLock::new(), token: OnceLock::new(), folder, catalog: None, embedded: false }
     }
 
     /// The same with its catalog on a server.
@@ -86,12 +94,13 @@ impl Site {
     /// The program with these arguments, its surroundings cleaned of anything that would reach it.
     pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = self.bare_command(arguments);
-        match std::env::var("SENDENSE_TEST_HUB").as_deref() {
-            Err(_) | Ok("" | "embedded") => {}
-            Ok("unix") => {
+        let hub = std::env::var("SENDENSE_TEST_HUB").ok().filter(|_| !self.embedded);
+        match hub.as_deref() {
+            None | Some("" | "embedded") => {}
+            Some("unix") => {
                 self.hub.get_or_init(|| self.serve(&["--no-listen"]));
             }
-            Ok("tls") => {
+            Some("tls") => {
                 let served = ["--listen", "https://127.0.0.1:0", "--set", "limits.requests_per_second=0"];
                 let hub = self.hub.get_or_init(|| self.serve(&served));
                 let token = self.token.get_or_init(|| {
@@ -103,7 +112,7 @@ impl Site {
                 command.env("SENDENSE_HUB", hub.address("https"));
                 command.env("SENDENSE_FINGERPRINT", hub.fingerprint()).env("SENDENSE_TOKEN", token);
             }
-            Ok(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded, unix and tls are known"),
+            Some(other) => panic!("SENDENSE_TEST_HUB is {other:?}: embedded, unix and tls are known"),
         }
         command
     }
@@ -121,6 +130,8 @@ impl Site {
             command.env("SENDENSE_CATALOG", catalog);
         }
         command.env("XDG_CONFIG_HOME", self.path("config"));
+        // Nobody's keyring but that of a test.
+        command.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("XDG_RUNTIME_DIR");
         command.stdin(Stdio::null()).current_dir(self.folder.path());
         command
     }
@@ -228,7 +239,9 @@ impl Site {
             }),
         );
         assert!(left.is_empty(), "left over: {left:?}");
-        assert_eq!(self.sql("SELECT count(*) FROM leases"), "0", "a lease is left over");
+        // A hub that serves gives them back when the end of the job has been told.
+        let given_back = || self.sql("SELECT count(*) FROM leases") == "0";
+        eventually("no lease is left over", Duration::from_secs(10), given_back);
         let open = "SELECT count(*) FROM backup_jobs WHERE status NOT IN ('completed','failed','cancelled')";
         assert_eq!(self.sql(open), "0", "a job is neither running nor ended");
     }
@@ -373,6 +386,35 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.kill().ok();
         self.0.wait().ok();
+    }
+}
+
+/// Ports of this machine that nothing listens on, and no other test has.
+pub struct Ports {
+    pub first: u16,
+    pub last: u16,
+    /// Who has this one has the block.
+    _block: TcpListener,
+}
+
+impl Ports {
+    const BLOCK: u16 = 16;
+
+    /// As many as that, fewer than a block.
+    pub fn take(count: u16) -> Ports {
+        let free = |port: u16| TcpListener::bind(("0.0.0.0", port));
+        // Below those that the kernel gives to clients.
+        for first in (10_300..32_000).step_by(usize::from(Ports::BLOCK)) {
+            let Ok(block) = free(first + Ports::BLOCK - 1) else { continue };
+            if (first..first + count).all(|port| free(port).is_ok()) {
+                return Ports { first, last: first + count - 1, _block: block };
+            }
+        }
+        panic!("all ports of this machine are in use");
+    }
+
+    pub fn has(&self, port: u64) -> bool {
+        (u64::from(self.first)..=u64::from(self.last)).contains(&port)
     }
 }
 

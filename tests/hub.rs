@@ -2,11 +2,16 @@
 
 mod connections;
 mod guarded;
+mod hostile;
+mod journal;
+mod keyring;
 mod life;
 mod login;
+mod operations;
 mod pages;
 mod secrets;
 mod settings;
+mod slow;
 mod tls;
 mod users;
 

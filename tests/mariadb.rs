@@ -20,7 +20,7 @@ fn ids(site: &Site) -> Vec<String> {
 }
 
 /// Nothing unfinished in the repository, nothing that runs in the catalog.
-fn assert_tidy(site: &Site) {
+pub fn assert_tidy(site: &Site) {
     let doctor = site.run("doctor --json");
     assert_eq!(doctor.code, 0, "{doctor:#?}");
     for ending in [".partial", ".tmp"] {
@@ -245,4 +245,81 @@ fn passwords_stay_out_of_addresses_messages_and_process_lists() {
     let output = command.env("SENDENSE_CATALOG_PASSWORD_FILE", &file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+}
+
+#[test]
+fn the_catalog_in_a_hubs_configuration_is_its_own_and_that_of_commands_without_it() {
+    let Some(address) = mariadb::database() else { return };
+    let database = address.split(['/', '?']).nth(3).unwrap().to_owned();
+    mariadb::shared_sql(&format!(
+        "CREATE USER c{database}@localhost IDENTIFIED BY 's3cret'; GRANT ALL ON {database}.* TO c{database}@localhost"
+    ));
+    let address = address.replace("root@", &format!("c{database}@"));
+    let site = Site::new();
+    let [file, password] = ["hub.toml", "password"].map(|name| site.path(name).display().to_string());
+    let write = |catalog: &str, password_file: &str| {
+        let text = format!("listen = []\ncatalog = '{catalog}'\ncatalog_password_file = '{password_file}'\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    let without_secret = |run: Run| {
+        assert!(!format!("{run:?}").contains("s3cret"), "{run:#?}");
+        run
+    };
+    let run = |line: &str| without_secret(site.bare_run(&format!("{line} --config {file}")));
+
+    // What is wrong is told by the check, and no password is repeated.
+    write(&address.replace('@', ":s3cret@"), &password);
+    for line in ["hub config check", "hub config show", "hub serve"] {
+        run(line).failed_with(2, &["catalog (", "must not hold its password", "catalog_password_file"]);
+    }
+    write(&address, &password);
+    run("hub config check").failed_with(1, &["/password"]);
+    std::fs::write(&password, "not s3cret\n").unwrap();
+    assert_eq!(run("hub config check").code, 0);
+    run("hub serve").failed_with(12, &["refuses this user"]);
+    std::fs::write(&password, "s3cret\nsecond line\n").unwrap();
+
+    // What wins, and that what is shown is the address whole, as it would be given.
+    let shown = |line: &str, variables: &[(&str, &str)]| {
+        let mut command = site.bare_command(line.split(' '));
+        command.args(["--json", "--config", &file]).envs(variables.iter().copied());
+        let run = without_secret(Run::finished(command));
+        let shown: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let catalog = &shown["settings"]["catalog"];
+        (catalog["value"].as_str().unwrap().to_owned(), catalog["origin"].as_str().unwrap().to_owned())
+    };
+    let other = [("SENDENSE_CATALOG", "/srv/other.db")];
+    assert_eq!(shown("hub config show", &[]), (address.clone(), file.clone()));
+    assert_eq!(shown("hub config show", &other), ("/srv/other.db".into(), "SENDENSE_CATALOG".into()));
+    let flag = ("mysql://flag@db/hub?ssl-mode=REQUIRED".to_owned(), "command line".to_owned());
+    assert_eq!(shown(&format!("hub config show --catalog {}", flag.0), &other), flag);
+    assert_eq!(shown(&format!("hub config show --set catalog={}", flag.0), &other), flag);
+    let whole = site.path("flag.db").display().to_string();
+    assert_eq!(shown("hub config show --catalog flag.db", &[]), (whole, "command line".into()));
+
+    // The service, and commands that find it.
+    let hub = site.serve(&["--config", &file, "--log-level", "debug"]);
+    let disk = site.disk("a.raw", MIB, 0, 1);
+    site.bare_ok(&format!("vm add pg --disk {}", disk.display()));
+    let known = mariadb::shared_sql(&format!("SELECT vm_name FROM {database}.vm_contexts"));
+    assert!(known.contains("pg"), "{known}");
+    hub.running.signal("TERM");
+    assert_eq!(hub.running.wait(LONG).code, 0);
+    let log = std::fs::read_to_string(site.path("hub.log")).unwrap();
+    assert!(!log.contains("s3cret"), "{log}");
+
+    // Commands with an engine of their own work on the same one; who names another means that.
+    let listed = |arguments: &[&str], state: &str| {
+        let mut command = site.bare_command(["vm", "list", "--json"].iter().chain(arguments));
+        command.env("SENDENSE_CONFIG", &file).env("SENDENSE_HOME", site.path(state));
+        let run = without_secret(Run::finished(command));
+        let listed: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        listed["vms"].as_array().unwrap().len()
+    };
+    assert_eq!(listed(&[], "state"), 1);
+    assert!(!site.state().join("catalog.db").exists());
+    assert_eq!(listed(&["--catalog", "other.db"], "state"), 0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("state_dir = '{}'\n{text}", site.state().display())).unwrap();
+    assert_eq!((listed(&[], "state"), listed(&[], "another")), (1, 0), "another state folder is another hub");
 }

@@ -107,10 +107,19 @@ struct Ground {
 impl Ground {
     /// `None` where nothing can be mounted.
     fn new() -> Option<Ground> {
+        Ground::of(Site::new)
+    }
+
+    /// One whose mounts are processes of their own, whatever the suite runs with.
+    fn embedded() -> Option<Ground> {
+        Ground::of(Site::embedded)
+    }
+
+    fn of(site: impl FnOnce() -> Site) -> Option<Ground> {
         if !can_mount(&[]) {
             return None;
         }
-        let site = Site::new();
+        let site = site();
         let (point, mnt) = (one_point(&site), site.path("mnt"));
         Some(Ground { site, point, mnt })
     }

@@ -32,7 +32,7 @@ fn what_is_printed_to_be_typed_survives_a_shell_and_latest_is_no_name() {
 
 #[test]
 fn names_that_could_leave_their_folder_are_refused() {
-    let site = Site::new();
+    let site = Site::embedded();
     let disk = site.disk("disk.raw", MIB, 1, 1);
     let disk = disk.to_str().unwrap();
     let long = "x".repeat(300);
@@ -94,7 +94,7 @@ fn cycle(names: &[&str]) {
     if !have(&["qemu-img", "sqlite3"]) {
         return;
     }
-    let site = Site::new();
+    let site = Site::embedded();
     for (n, &name) in names.iter().enumerate() {
         let disk = site.disk(&format!("{n}.raw"), 4 * MIB, 2, n as u64);
         let uri = disk.to_str().unwrap().to_owned();

@@ -215,7 +215,7 @@ fn a_broken_pipe_ends_silently() {
 
 #[test]
 fn wrong_usage_is_told_in_three_lines() {
-    let site = Site::new();
+    let site = Site::embedded();
     for line in [
         "",
         "backup",
@@ -311,7 +311,7 @@ fn commands(site: &Site) -> BTreeMap<Vec<String>, String> {
 
 #[test]
 fn every_help_names_its_exit_codes_and_is_short_enough_for_a_terminal() {
-    let site = Site::new();
+    let site = Site::embedded();
     let commands = commands(&site);
     assert!(commands.len() > 25, "{:?}", commands.keys());
     for (words, help) in &commands {

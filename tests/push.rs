@@ -7,7 +7,9 @@ mod filling;
 mod reaching;
 mod silence;
 
-use crate::harness::{Serving, Site, eventually};
+pub use reaching::certificates;
+
+use crate::harness::{Ports, Serving, Site, eventually};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -18,14 +20,30 @@ struct Target {
     // Ended before its folder goes.
     hub: Serving,
     site: Site,
+    ports: Ports,
 }
 
 impl Target {
-    /// `ports` are `first-last`.
-    fn new(ports: &str, arguments: &[&str]) -> Target {
-        let site = Site::new();
-        let hub = serve(&site, ports, arguments);
-        Target { hub, site }
+    /// With that many ports.
+    fn new(ports: u16, arguments: &[&str]) -> Target {
+        let (site, ports) = (Site::new(), Ports::take(ports));
+        let hub = serve(&site, &ports, arguments);
+        Target { hub, site, ports }
+    }
+
+    /// A repository `small` on 24 MiB of a file system of its own, until what is given back is dropped; `None` where none can be
+    /// mounted.
+    fn small_repository(&self) -> Option<Unmount> {
+        let small = self.site.path("small");
+        std::fs::create_dir(&small).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&small).status();
+        if !mount.unwrap().success() {
+            eprintln!("SKIPPED: no tmpfs can be mounted here");
+            return None;
+        }
+        self.site.bare_ok(&format!("repo create small --path {}", small.join("r").display()));
+        Some(Unmount(small))
     }
 
     /// A request as an administrator's script makes it; the status and the body.
@@ -92,8 +110,8 @@ impl Target {
     }
 }
 
-fn serve(site: &Site, ports: &str, arguments: &[&str]) -> Serving {
-    let ports = format!("push.ports={ports}");
+fn serve(site: &Site, ports: &Ports, arguments: &[&str]) -> Serving {
+    let ports = format!("push.ports={}-{}", ports.first, ports.last);
     site.serve(&[&["--no-listen", "--set", &*ports][..], arguments].concat())
 }
 
@@ -144,4 +162,13 @@ fn convert(from: &Path, to: &str) {
         "qemu-img",
         &["convert", "-n", "-W", "-m", "8", "-f", "raw", "-O", "raw", from.to_str().unwrap(), to],
     );
+}
+
+/// What is mounted there is not any more when this is dropped.
+struct Unmount(std::path::PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
 }

@@ -32,7 +32,8 @@ declare -A packages=(
   [reged]=chntpw [wimcapture]=wimtools [cryptsetup]=cryptsetup-bin [python3]=python3 [chattr]=e2fsprogs [unshare]=util-linux [setfattr]=attr [setcap]=libcap2-bin [setfacl]=acl [hivexsh]=libhivex-bin [fusermount3]=fuse3
   [mariadbd]=mariadb-server [mariadb-install-db]=mariadb-server [mariadb]=mariadb-client
   [bsdtar]=libarchive-tools [unzip]=unzip [curl]=curl [getfattr]=attr
-  [systemd-analyze]=systemd [zstd]=zstd
+  [systemd-analyze]=systemd [zstd]=zstd [ip]=iproute2 [ss]=iproute2 [nsenter]=util-linux
+  [promtool]=prometheus [prometheus]=prometheus [dbus-run-session]=dbus-daemon [gnome-keyring-daemon]=gnome-keyring
 )
 
 install_packages() {
@@ -65,16 +66,37 @@ install_packages() {
   [ "$ours" = 0 ] || "${as_root[@]}" rm -f "$policy"
 }
 
-install_cargo_tool() { # cargo subcommand, crate
+install_cargo_tool() { # cargo subcommand, crate, options of cargo install
   cargo "$1" --version >/dev/null 2>&1 && return 0
   say "installing $2 with cargo"
-  cargo install --quiet --locked "$2" || { skip "cargo could not install $2"; return 1; }
+  cargo install --quiet --locked "${@:3}" "$2" || { skip "cargo could not install $2"; return 1; }
+}
+
+# schemathesis of one version, in an environment of its own; only the command itself is put on the search path.
+install_schemathesis() {
+  local version=4.32.5 folder=$PWD/target/schemathesis as_root=()
+  if ! "$folder/venv/bin/schemathesis" --version 2>/dev/null | grep -qF "$version"; then
+    say "installing schemathesis $version into $folder"
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then
+      [ "$(id -u)" = 0 ] || as_root=(sudo)
+      "${as_root[@]}" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null || skip "apt-get could not install python3-venv"
+    fi
+    rm -rf "$folder"
+    mkdir -p "$folder/bin"
+    if ! { python3 -m venv "$folder/venv" && "$folder/venv/bin/pip" install --quiet "schemathesis==$version"; }; then
+      skip "pip could not install schemathesis $version"
+      return 0
+    fi
+    ln -sf ../venv/bin/schemathesis "$folder/bin/schemathesis"
+  fi
+  export PATH=$folder/bin:$PATH
 }
 
 install_packages
 # Once more: installing one package may have removed another (qemu-system-x86 and a qemu-utils of another release).
 install_packages
 export PATH=$PATH:/usr/sbin:/sbin
+install_schemathesis
 
 if [ $# -gt 0 ]; then
   exec cargo nextest run --workspace "$@"
@@ -85,16 +107,24 @@ cargo fmt --all --check
 
 say "shell scripts"
 if command -v shellcheck >/dev/null; then
-  shellcheck tests/run.sh tests/corpus/*.sh examples/*.sh benches/*.sh fuzz/*.sh .ci/run
+  shellcheck tests/run.sh tests/scripts/*.sh tests/corpus/*.sh examples/*.sh benches/*.sh fuzz/*.sh .ci/run
 else
   skip "shellcheck"
+fi
+
+say "alerts"
+if command -v promtool >/dev/null; then
+  promtool check rules packaging/prometheus/*.yml >/dev/null
+else
+  skip "promtool"
 fi
 
 say "lints"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 say "licences and sources of the dependencies"
-if install_cargo_tool deny cargo-deny; then
+# It runs for a second: what it would gain from being optimised, building it so would cost many times over.
+if install_cargo_tool deny cargo-deny --debug; then
   cargo deny --log-level error check licenses bans sources
 fi
 
@@ -104,6 +134,18 @@ if install_cargo_tool nextest cargo-nextest; then
 else
   cargo test --workspace --no-fail-fast
 fi
+
+# The same program tests once more, with a hub in another process: at its socket, and over TLS with a token. Without those that
+# start hubs of their own, or never ask one.
+for hub in unix tls; do
+  say "the commands against a hub: $hub"
+  remote='not test(/^(architecture|corpus|cut|hub|kill|mariadb|push|schema|scripts)::/)'
+  if cargo nextest --version >/dev/null 2>&1; then
+    SENDENSE_TEST_HUB=$hub cargo nextest run --workspace --test main --no-fail-fast -E "package(sendense-ctl) & $remote"
+  else
+    SENDENSE_TEST_HUB=$hub cargo test --package sendense-ctl --test main
+  fi
+done
 
 say "hostile images, and the corpora of the fuzz targets"
 fuzz=(--quiet --manifest-path fuzz/Cargo.toml --target-dir target)

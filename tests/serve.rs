@@ -336,7 +336,7 @@ fn a_point_that_is_served_stays_and_a_killed_server_leaves_nothing_for_long() {
     if !have(&["nbdinfo"]) {
         return;
     }
-    let site = Site::new();
+    let site = Site::embedded();
     site.disk("a.raw", 8 * MIB, 2, 1);
     let point = site.backup("--vm a --source {}/a.raw");
     let serving = Serving::start(&site, &format!("{point} --writable-overlay"));

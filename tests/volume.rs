@@ -38,13 +38,28 @@ pub struct Volume {
     pub kind: &'static str,
 }
 
-/// A mount that is taken down when it is dropped.
-pub struct Mounted(pub PathBuf);
+/// A mount, at its folder and of its disk, that is taken down when it is dropped.
+pub struct Mounted(pub PathBuf, PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
+        // A daemon behind the mount goes after it, and only then is everything in the file.
+        for _ in 0..2000 {
+            if !is_attached(&self.1) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        eprintln!("{} is still attached", self.1.display());
     }
+}
+
+/// Whether a loop device is on that file.
+fn is_attached(disk: &Path) -> bool {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let files = devices.filter_map(|device| fs::read(device.path().join("loop/backing_file")).ok());
+    files.into_iter().any(|file| file.strip_suffix(b"\n") == Some(disk.as_os_str().as_bytes()))
 }
 
 impl Volume {
@@ -101,13 +116,23 @@ impl Volume {
 fn mount(disk: &Path, kind: &str) -> Mounted {
     let at = disk.with_extension("mnt");
     fs::create_dir_all(&at).unwrap();
-    let (disk, at_shown) = (disk.display(), at.display());
+    let (shown, at_shown) = (disk.display(), at.display());
     sh(&match kind {
-        "ntfs" => format!("mount -t ntfs-3g -o loop '{disk}' '{at_shown}'"),
-        "xfs" => format!("mount -o loop,nouuid '{disk}' '{at_shown}'"),
-        _ => format!("mount -o loop '{disk}' '{at_shown}'"),
+        "ntfs" => format!("mount -t ntfs-3g -o loop '{shown}' '{at_shown}'"),
+        "xfs" => format!("mount -o loop,nouuid '{shown}' '{at_shown}'"),
+        // The kernel may still know another copy of it, or what was before under its loop device: it says that this one
+        // exists already, until it has forgotten the other.
+        "btrfs" => format!(
+            "for _ in $(seq 50); do
+                 ! mount -o loop '{shown}' '{at_shown}' || exit 0
+                 btrfs device scan --forget || true
+                 sleep 0.1
+             done
+             exit 1"
+        ),
+        _ => format!("mount -o loop '{shown}' '{at_shown}'"),
     });
-    Mounted(at)
+    Mounted(at, disk.to_owned())
 }
 
 /// What a kernel shows of a file.

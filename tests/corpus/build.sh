@@ -87,13 +87,25 @@ make_file_system() {
   esac
 }
 
+# Mounts btrfs. The kernel may still know the one before under its device, which somebody else has by now: it says that this
+# one exists already, until it has forgotten the other.
+mount_btrfs() {
+  for _ in $(seq 50); do
+    ! mount -t btrfs -o "$1" "${devices[0]}" "$at" 2>"$work/said" || return 0
+    btrfs device scan --forget >/dev/null 2>&1 || true
+    sleep 0.1
+  done
+  cat "$work/said" >&2
+  return 1
+}
+
 # Mounts the file system of a file with these options, making it first where it is wanted.
 enter() {
   local all=noatime${2:+,$2} device
   attach "$1"
   [ "${3:-}" != new ] || make_file_system
   case $fs in
-    btrfs) for device in "${devices[@]:1}"; do all+=,device=$device; done; mount -t btrfs -o "$all" "${devices[0]}" "$at" ;;
+    btrfs) for device in "${devices[@]:1}"; do all+=,device=$device; done; mount_btrfs "$all" ;;
     ntfs) ntfs-3g -o "$all,umask=022" "${devices[0]}" "$at" ;;
     exfat) mount -t exfat-fuse -o "$all" "${devices[0]}" "$at" >/dev/null 2>&1 ;;
     *) mount -t "$fs" -o "$all" "${devices[0]}" "$at" ;;

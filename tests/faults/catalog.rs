@@ -50,7 +50,7 @@ fn a_catalog_that_is_damaged_or_deleted_is_built_again_from_the_repository() {
     if !have(&["sqlite3", "qemu-img"]) {
         return;
     }
-    let site = Site::new();
+    let site = Site::embedded();
     let disk = dense(&site, "disk.raw", 4, 1);
     site.backup(&format!("--vm pg --source {} --tag tier=1", disk.display()));
     scribble(&disk, 1, 3);

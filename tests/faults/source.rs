@@ -147,7 +147,7 @@ fn the_qemu_nbd_behind_an_image_file_is_killed() {
     if !have(&["qemu-nbd", "qemu-img", "sqlite3", "pgrep"]) {
         return;
     }
-    let site = Site::new();
+    let site = Site::embedded();
     let disk = dense(&site, "disk.raw", 24, 1);
     let image = site.path("disk.vmdk");
     let done =
@@ -233,7 +233,7 @@ fn a_source_or_a_state_folder_that_this_user_may_not_read() {
         eprintln!("SKIPPED: only root can run the program as another user");
         return;
     }
-    let site = Site::new();
+    let site = Site::embedded();
     let folder = site.path("");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let secret = dense(&site, "secret.raw", 1, 1);

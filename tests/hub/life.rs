@@ -2,6 +2,7 @@
 
 use super::{piped, slow_site, socket, start_slow, stop};
 use crate::harness::{MIB, Site, eventually, have};
+use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -92,6 +93,24 @@ fn a_stopped_hub_lets_its_jobs_end_or_cancels_them_cleanly() {
         assert_eq!(site.bare_json(&format!("backup show {id}"))["backup"]["status"], status);
         site.assert_nothing_left_over();
     }
+}
+
+#[test]
+fn who_follows_the_last_job_of_a_hub_hears_that_it_completed() {
+    if !have(&["sqlite3"]) {
+        return;
+    }
+    let site = slow_site();
+    let hub = site.serve(&["--no-listen", "--stop-timeout", "60s"]);
+    let client = piped(&site, "backup start --vm slow --bandwidth 8M --hub local --json");
+    eventually("it runs", Duration::from_secs(20), || !site.files_ending(".qcow2.partial").is_empty());
+    hub.running.signal("TERM");
+    assert_eq!(hub.running.wait(Duration::from_secs(60)).code, 0);
+    let run = client.wait(Duration::from_secs(30));
+    assert_eq!(run.code, 0, "{run:#?}");
+    let summary: Value = serde_json::from_str(run.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["message_type"], &summary["status"]), (&"summary".into(), &"completed".into()));
+    assert_eq!(summary["backup"]["disk_results"][0]["status"], "completed", "{summary}");
 }
 
 #[test]

@@ -44,6 +44,17 @@ fn the_first_administrator_is_made_once_and_there_is_none_by_default() {
     assert_eq!((made.code, made.stdout.trim()), (0, "chief is the hub's administrator"), "{made:#?}");
     assert_eq!(login("chief", PASSWORD), 200);
     assert_eq!(login("admin", PASSWORD), 401);
+    let trusted = [("SENDENSE_PASSWORD", PASSWORD), ("SENDENSE_FINGERPRINT", hub.fingerprint())];
+    let login_quietly = format!("hub login {} --user chief --name quiet --quiet", hub.address("https"));
+    for (variables, line) in [
+        (&trusted[..], login_quietly.as_str()),
+        (&[], "hub config check --quiet"),
+        (&[], "hub use local --quiet"),
+        (&[], "hub logout quiet --quiet"),
+    ] {
+        let run = with(&site, variables, line);
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (0, "", ""), "{line}: {run:#?}");
+    }
     with(&site, &[("SENDENSE_PASSWORD", PASSWORD)], "hub init")
         .failed_with(5, &["chief", "already", "passwd"]);
     assert!(site.sql("SELECT password_hash FROM users").starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -104,7 +115,7 @@ fn a_script_logs_in_with_curl_works_and_logs_out() {
     assert_eq!((replayed.status, &replayed.json()["code"]), (401, &json!("unauthorized")));
     assert_eq!(replayed.header("www-authenticate"), Some("Bearer"));
     assert_eq!(hub.status(token, "/health"), 200, "what needs no credentials is not refused for wrong ones");
-    let entries = hub.site.bare_json("hub audit --object login")["entries"].clone();
+    let entries = hub.site.bare_json("hub audit --object admin --actor admin")["entries"].clone();
     let told: Vec<_> =
         entries.as_array().unwrap().iter().map(|e| (&e["action"], &e["actor"], &e["origin"])).collect();
     let by = (&json!("admin"), &json!("127.0.0.1"));
@@ -118,6 +129,9 @@ fn the_program_logs_in_pins_the_certificate_and_logs_out() {
     let secret = [("SENDENSE_PASSWORD", PASSWORD)];
     let line = format!("hub login {} --user admin --name test", hub.address());
     with(&hub.site, &secret, &format!("{line} --fingerprint {other}")).failed_with(12, &["not trusted"]);
+    std::fs::write(hub.site.path("no.pem"), "no certificate\n").unwrap();
+    with(&hub.site, &secret, &format!("{line} --ca {{}}/no.pem"))
+        .failed_with(2, &["no.pem holds no usable certificate", "--ca FILE"]);
     let asks = with(&hub.site, &secret, &line);
     asks.failed_with(2, &["there is no terminal", &format!("--fingerprint {}", hub.hub.fingerprint())]);
     hub.hub_login("admin", "wrong horse battery")

@@ -2,10 +2,12 @@
 //! file of tokens.
 
 use super::guarded::{Guarded, PASSWORD};
-use crate::harness::{Run, have};
+use crate::harness::{Ports, Run, have};
+use crate::push::certificates;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -138,4 +140,136 @@ fn secrets_are_where_they_belong_and_nowhere_else() {
     assert!(looked > 5, "{looked} files");
     let tokens = std::fs::read(hub.config("tokens.toml")).unwrap();
     assert!([PASSWORD, NEW, WRONG].iter().all(|secret| !holds(&tokens, secret)));
+}
+
+const KEY: &str = "passphrase-of-a-guests-volume";
+/// The same in Base64, as it is sent.
+const SENT: &str = "cGFzc3BocmFzZS1vZi1hLWd1ZXN0cy12b2x1bWU=";
+
+#[test]
+fn a_day_of_work_leaves_no_secret_behind_whatever_is_logged() {
+    if !have(&["curl", "openssl", "mke2fs", "sqlite3"]) {
+        return;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = watch(Arc::clone(&stop));
+    let tls = tempfile::tempdir().unwrap();
+    certificates(&tls.path().join("nbd"));
+    let nbd = tls.path().join("nbd").display().to_string();
+    let certificates = format!("push.tls_certificates={nbd}");
+    let restores = format!("restore.folders={}", tls.path().display());
+    let free = Ports::take(4);
+    let ports = format!("push.ports={}-{}", free.first, free.last);
+    let hub = Guarded::new(&[
+        "--set",
+        &restores,
+        "--log-level",
+        // Of every crate, not of ours alone.
+        "trace,hub=trace",
+        "--set",
+        "push.listen=0.0.0.0",
+        "--set",
+        "push.host=localhost",
+        "--set",
+        &ports,
+        "--set",
+        &certificates,
+    ]);
+    let root = hub.site.path("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/hostname"), "debian\n").unwrap();
+    let disk = hub.site.path("web.raw");
+    let mut mkfs = Command::new("mke2fs");
+    mkfs.args(["-q", "-t", "ext4", "-d"]).arg(&root).arg(&disk).arg("8M");
+    assert!(mkfs.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").status().unwrap().success());
+    let (disk, out) = (disk.display().to_string(), tls.path().join("out").display().to_string());
+
+    let login = hub.token("admin", PASSWORD);
+    let operator = hub.api_token("cron --role operator");
+    let mut runs: Vec<Run> = Vec::new();
+    let mut work = |token: &str, line: &str| {
+        let run = hub.run(&[("SENDENSE_TOKEN", token), ("SENDENSE_HUB", hub.address())], line);
+        assert_eq!(run.code, 0, "{run:#?}");
+        runs.push(run);
+    };
+    work(&login, &format!("vm add web --disk {disk}"));
+    for line in [
+        "backup start --vm web",
+        "backup start --vm web --type full --verbose",
+        "backup list --json",
+        "backup show web@latest --json",
+        "backup chain --vm web",
+        "backup ls web@latest /",
+        "backup volumes web@latest",
+        "backup find hostname --vm web",
+        "backup verify web@latest",
+        "backup diff web@latest~1 web@latest --json",
+    ] {
+        work(&operator, line);
+    }
+    work(&operator, &format!("restore disk web@latest --to {out}"));
+    let push = format!("agent push --vm pushed --source {disk} --tls-certificates {nbd}");
+    work(&operator, &push);
+    work(&operator, &format!("{push} --verbose"));
+    work(&login, "hub audit --limit 0 --json");
+
+    // What a script sends and gets; what is told only to those who may back up is among it.
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    let point = hub.curl(Some(&operator), &[], "/backups?vm_name=web").json()["backups"][0]["id"].clone();
+    let keyed = json!({"backup_id": point, "keys_b64": [SENT]});
+    let mount = hub.post(Some(&operator), "/restore/mount", &keyed);
+    answers.push(mount.body.clone());
+    let mount = mount.json()["mount_id"].as_str().unwrap().to_owned();
+    answers.push(hub.curl(Some(&operator), &[], &format!("/restore/{mount}/files?path=/")).body);
+    let question = json!({"query": {"vm_name": "web", "pattern": "*"}, "keys_b64": [SENT]});
+    answers.push(hub.post(Some(&operator), "/search/files", &question).body);
+    answers
+        .push(hub.post(Some(&operator), "/restore/mount", &json!({"backup_id": 1, "keys_b64": [SENT]})).body);
+    let start = json!({"vm_name": "direct", "backup_type": "full", "source": "push",
+        "disks": [{"capacity_bytes": 4096}]});
+    let started = hub.post(Some(&operator), "/backups", &start).json();
+    let id = started["backup"]["id"].as_str().unwrap();
+    let name = started["backup"]["nbd_export_name"].as_str().unwrap().to_owned();
+    let viewer = hub.api_token("screen --role viewer");
+    for path in [
+        format!("/backups/{id}"),
+        format!("/backup/{id}"),
+        "/backups".into(),
+        "/backup/list".into(),
+        format!("/jobs/{id}"),
+        "/jobs".into(),
+        "/vms".into(),
+        "/restore/mounts".into(),
+    ] {
+        answers.push(hub.curl(Some(&viewer), &[], &path).body);
+    }
+    assert_eq!(hub.curl(Some(&operator), &["-X", "POST"], &format!("/backups/{id}/cancel")).status, 202);
+    answers.push(hub.curl(Some(&login), &[], "/audit?limit=1000").body);
+    hub.hub_login("admin", PASSWORD);
+    assert_eq!(
+        hub.run(&[("SENDENSE_PASSWORD", PASSWORD), ("SENDENSE_NEW_PASSWORD", NEW)], "hub users passwd").code,
+        0
+    );
+
+    stop.store(true, Ordering::Relaxed);
+    let listed = watching.join().unwrap();
+    assert!(listed.iter().any(|line| holds(line, "agent\0push")), "the agent was not seen");
+    let secrets = [PASSWORD, NEW, KEY, SENT, &login, &operator, &viewer, &name];
+    let secrets = secrets.map(|secret| secret.strip_prefix("sendense_").unwrap_or(secret));
+    let nowhere = |bytes: &[u8], place: &str| {
+        for secret in secrets {
+            assert!(!holds(bytes, secret), "{secret} in {place}: {}", String::from_utf8_lossy(bytes));
+        }
+    };
+    listed.iter().for_each(|line| nowhere(line, "the process list"));
+    for run in &runs {
+        nowhere(run.stdout.as_bytes(), &run.command);
+        nowhere(run.stderr.as_bytes(), &run.command);
+    }
+    answers.iter().for_each(|answer| nowhere(answer, "an answer"));
+    let log = std::fs::read(hub.site.path("hub.log")).unwrap();
+    assert!(holds(&log, " DEBUG ") && holds(&log, "/restore/mount"), "it is logged at this level");
+    for file in files(&hub.site.state()).into_iter().chain([hub.site.path("hub.log")]) {
+        nowhere(&std::fs::read(&file).unwrap(), &file.display().to_string());
+    }
 }

@@ -174,3 +174,44 @@ fn a_wrong_address_is_told_and_not_tried() {
     site.bare_run("backup list --hub unix:///no/such.sock").failed_with(10, &["no hub answers", "no socket"]);
     site.bare_run("backup list --hub https://127.0.0.1:1").failed_with(10, &["no hub answers", "refused"]);
 }
+
+#[test]
+fn old_protocols_and_other_names_are_refused() {
+    if !have(&["openssl", "curl"]) {
+        return;
+    }
+    let site = Site::new();
+    let hub = site.serve(&["--listen", ANY]);
+    let address = hub.address("https").strip_prefix("https://").unwrap().to_owned();
+    // At its lowest level the client itself would take them: it is the hub that says no.
+    let begun = |version: &str| {
+        let arguments = ["s_client", "-connect", &address, version, "-cipher", "ALL:@SECLEVEL=0", "-brief"];
+        let output =
+            Command::new("openssl").args(arguments).stdin(std::process::Stdio::null()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for version in ["-tls1", "-tls1_1"] {
+        let (done, said) = begun(version);
+        let told =
+            ["alert protocol version", "alert handshake failure"].iter().any(|alert| said.contains(alert));
+        assert!(!done && told, "{version}: {said}");
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        let (done, said) = begun(version);
+        assert!(done, "{version}: {said}");
+    }
+    let certificate = site.state().join("tls/cert.pem").display().to_string();
+    let port = address.rsplit(':').next().unwrap();
+    let asked = |name: &str| {
+        let resolve = format!("{name}:{port}:127.0.0.1");
+        let arguments = ["-sS", "--resolve", &resolve, "--cacert", &certificate, "-w", "%{http_code}"];
+        let url = format!("https://{name}:{port}/api/v1/health");
+        Command::new("curl").args(arguments).args(["-o", "/dev/null", &url]).output().unwrap()
+    };
+    assert_eq!(asked("localhost").stdout, b"200");
+    let other = asked("hub.example");
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("target host name"), "{said}");
+    let unknown = Command::new("curl").args(["-sS", &format!("https://{address}/")]).output().unwrap();
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("certificate"), "{unknown:?}");
+}

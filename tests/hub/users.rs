@@ -76,7 +76,8 @@ fn a_token_for_one_vm_sees_that_vm_only_and_does_what_its_role_does() {
     if !have(&["curl"]) {
         return;
     }
-    let hub = Guarded::new(&[]);
+    let restores = tempfile::tempdir().unwrap();
+    let hub = Guarded::new(&["--set", &format!("restore.folders={}", restores.path().display())]);
     let site = &hub.site;
     for (name, seed) in [("web", 1), ("db", 2)] {
         let disk = site.disk(&format!("{name}.raw"), 2 * MIB, 1, seed);
@@ -96,7 +97,10 @@ fn a_token_for_one_vm_sees_that_vm_only_and_does_what_its_role_does() {
     as_web("backup show db@latest").failed_with(4, &["there is no VM db"]);
     as_web("backup chain --vm db").failed_with(4, &["there is no VM db"]);
     assert_eq!(as_web("backup show latest").code, 0, "the latest of what there is");
-    let target = site.path("restored.raw").display().to_string();
+    let elsewhere = site.path("restored.raw").display().to_string();
+    let listed = restores.path().display().to_string();
+    as_web(&format!("restore disk latest --to {elsewhere}")).failed_with(12, &["administrator", &listed]);
+    let target = restores.path().join("restored.raw").display().to_string();
     let restored = as_web(&format!("restore disk latest --to {target}"));
     assert_eq!(restored.code, 0, "{restored:#?}");
     assert!(std::fs::read(&target).unwrap() == std::fs::read(site.path("web.raw")).unwrap());

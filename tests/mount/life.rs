@@ -105,7 +105,7 @@ fn a_mount_closes_itself_when_nobody_has_used_it_and_not_while_somebody_does() {
 
 #[test]
 fn what_is_killed_is_cleaned_up_by_the_next_start() {
-    let Some(site) = Ground::new() else { return };
+    let Some(site) = Ground::embedded() else { return };
     let point = site.point.clone();
     let mnt = &site.mnt;
     let mounted = site.json("backup mount latest {}/mnt");
@@ -121,7 +121,7 @@ fn what_is_killed_is_cleaned_up_by_the_next_start() {
 
 #[test]
 fn signals_and_umount_end_a_mount_cleanly() {
-    let Some(site) = Ground::new() else { return };
+    let Some(site) = Ground::embedded() else { return };
     let mnt = &site.mnt;
     for signal in ["TERM", "HUP", "INT"] {
         let mounted = site.json("backup mount latest {}/mnt");

@@ -33,7 +33,7 @@ fn disks_of_this_machine_become_points_full_and_incremental() {
     if !have(&["qemu-img", "curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10370-10373", &[]);
+    let target = Target::new(4, &[]);
     let site = &target.site;
     let (raw, other) = (site.disk("a.raw", 48 * MIB + 512, 20, 1), site.disk("b.raw", 300 * MIB, 4, 2));
     let image = site.path("b.qcow2");
@@ -84,7 +84,7 @@ fn what_is_no_source_is_told_before_the_hub_is_asked() {
     if !have(&["curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10374-10375", &[]);
+    let target = Target::new(2, &[]);
     let missing = Run::finished(agent(&target, "--vm a --source {}/none.raw"));
     missing.failed_with(13, &["none.raw", "No such file"]);
     assert_eq!(target.ask("GET", "/backups", None).1["total"], 0);
@@ -113,7 +113,7 @@ fn ctrl_c_and_a_request_to_cancel_end_both_sides() {
     if !have(&["curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10376-10377", &[]);
+    let target = Target::new(2, &[]);
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let (id, running) = in_the_middle(&target);
         running.signal(signal);
@@ -128,12 +128,25 @@ fn ctrl_c_and_a_request_to_cancel_end_both_sides() {
 }
 
 #[test]
+fn an_agent_whose_backup_somebody_else_completes_does_not_say_that_all_is_there() {
+    if !have(&["curl", "sqlite3"]) {
+        return;
+    }
+    let target = Target::new(2, &[]);
+    let (id, running) = in_the_middle(&target);
+    target.finish(&id);
+    running.wait(Duration::from_secs(30)).failed_with(3, &["before all was sent", &id]);
+    target.site.ok(&format!("backup verify {id}"));
+    target.site.assert_nothing_left_over();
+}
+
+#[test]
 fn an_agent_that_is_killed_is_noticed_and_one_whose_hub_is_killed_gives_up() {
     if !have(&["curl", "sqlite3"]) {
         return;
     }
     let silence = ["--set", "jobs.stalled_after=1s", "--set", "jobs.failed_after=3s"];
-    let target = Target::new("10378-10379", &silence);
+    let target = Target::new(2, &silence);
     let (id, running) = in_the_middle(&target);
     running.signal("KILL");
     let ended = target.ended(&id);
@@ -141,13 +154,42 @@ fn an_agent_that_is_killed_is_noticed_and_one_whose_hub_is_killed_gives_up() {
     target.site.assert_nothing_left_over();
 
     let (id, running) = in_the_middle(&target);
-    let Target { hub, site } = target;
+    let Target { hub, site, ports } = target;
     hub.running.signal("KILL");
     hub.running.wait(Duration::from_secs(20));
     let run = running.wait(Duration::from_secs(60));
     run.failed_with(10, &["export"]);
-    let hub = super::serve(&site, "10378-10379", &silence);
-    let target = Target { hub, site };
+    let hub = super::serve(&site, &ports, &silence);
+    let target = Target { hub, site, ports };
     assert_eq!(target.backup(&id)["status"], "failed");
     target.site.assert_nothing_left_over();
+}
+
+#[test]
+fn a_repository_that_runs_full_is_what_the_agent_says() {
+    if !have(&["curl", "sqlite3"]) || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let target = Target::new(2, &[]);
+    let big = target.site.disk("big.raw", 64 * MIB, 60, 5);
+    let line = "--vm web --source {}/big.raw --source {}/big.raw";
+    // The default repository is the first one.
+    pushed(&target, line);
+    let Some(small) = target.small_repository() else { return };
+    for _ in 0..5 {
+        // Whoever notices first, the hub or its client: it is the same cause.
+        let run = Run::finished(agent(&target, &format!("{line} --repo small --type full")));
+        run.failed_with(14, &["small", "push again"]);
+        // Both disks went to it, one met the end first: nothing is left of either.
+        target.site.assert_nothing_left_over();
+    }
+    let left = Command::new("find")
+        .arg(&small.0)
+        .args(["-name", "*.qcow2*", "-o", "-name", "*.b3*"])
+        .output()
+        .unwrap();
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    // The same disks, where there is room.
+    let made = pushed(&target, line);
+    target.site.assert_point_equals(&id(&made), 1, &big);
 }

@@ -1,7 +1,7 @@
 //! However a push ends, nothing is left of it but its record, and the next one works.
 
 use super::{Target, id, nbdcopy, ports_and_uris, serve, uri};
-use crate::harness::{MIB, Running, Site, eventually, have};
+use crate::harness::{MIB, Ports, Running, Site, eventually, have};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -61,7 +61,7 @@ fn a_push_that_is_cancelled_or_given_up_by_its_client_is_gone() {
     if !have(&["qemu-img", "nbdcopy", "curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10330-10331", &[]);
+    let target = Target::new(2, &[]);
     let (backup, client) = in_the_middle(&target);
     let (status, _) = target.ask("POST", &format!("/backups/{}/cancel", id(&backup)), None);
     assert_eq!(status, 202);
@@ -89,7 +89,7 @@ fn a_time_limit_and_a_client_that_never_comes_end_it() {
         return;
     }
     let silence = ["--set", "jobs.stalled_after=1s", "--set", "jobs.failed_after=3s"];
-    let target = Target::new("10332-10333", &silence);
+    let target = Target::new(2, &silence);
     let never = target.start("web", "full", &[8 * MIB], json!({}));
     let ended = target.ended(&id(&never));
     assert_eq!(ended["error_code"], "timed_out");
@@ -115,31 +115,71 @@ fn a_hub_that_stops_or_is_killed_leaves_no_half_of_a_push() {
     if !have(&["qemu-img", "nbdcopy", "curl", "sqlite3"]) {
         return;
     }
-    let Target { hub, site } = Target::new("10334-10335", &["--set", "stop_timeout=1s"]);
-    let target = Target { hub, site };
+    let target = Target::new(2, &["--set", "stop_timeout=1s"]);
     let (backup, _client) = in_the_middle(&target);
-    let Target { hub, site } = target;
+    let Target { hub, site, ports } = target;
     hub.running.signal("TERM");
     hub.running.wait(Duration::from_secs(60));
     assert_eq!(site.bare_json(&format!("backup show {}", id(&backup)))["backup"]["status"], "cancelled");
-    let target = restarted(site);
+    let target = restarted(site, ports);
     target.assert_given_back(&backup);
 
     let (backup, _client) = in_the_middle(&target);
-    let Target { hub, site } = target;
+    let Target { hub, site, ports } = target;
     hub.running.signal("KILL");
     hub.running.wait(Duration::from_secs(20));
     assert!(!site.files_ending(".qcow2.partial").is_empty(), "it was in the middle");
-    let target = restarted(site);
+    let target = restarted(site, ports);
     let ended = target.backup(&id(&backup));
     assert_eq!(ended["status"], "failed");
     target.assert_given_back(&backup);
     works_again(&target);
 }
 
-fn restarted(site: Site) -> Target {
-    let hub = serve(&site, "10334-10335", &["--set", "stop_timeout=1s"]);
-    Target { hub, site }
+#[test]
+fn a_hub_that_is_to_stop_lets_what_was_sent_be_completed() {
+    if !have(&["nbdcopy", "curl", "sqlite3", "qemu-img"]) {
+        return;
+    }
+    let target = Target::new(2, &["--set", "stop_timeout=60s"]);
+    let disk = target.site.disk("disk.raw", 8 * MIB, 2, 8);
+    let backup = target.start("web", "full", &[8 * MIB], json!({}));
+    target.hub.running.signal("TERM");
+    eventually("new work is refused", Duration::from_secs(20), || {
+        let request = json!({"vm_name": "other", "backup_type": "full", "source": "push"});
+        target.ask("POST", "/backups", Some(&request)).0 == 503
+    });
+    nbdcopy(&disk, &uri(&backup, 0));
+    target.complete(&id(&backup));
+    let Target { hub, site, .. } = target;
+    assert_eq!(hub.running.wait(Duration::from_secs(60)).code, 0);
+    assert_eq!(site.bare_json(&format!("backup show {}", id(&backup)))["backup"]["status"], "completed");
+    site.assert_point_equals(&id(&backup), 0, &disk);
+}
+
+#[test]
+fn a_push_that_is_refused_leaves_the_disks_of_the_vm_as_they_are() {
+    if !have(&["nbdcopy", "curl", "qemu-img", "sqlite3"]) {
+        return;
+    }
+    let target = Target::new(4, &[]);
+    let first = target.start("web", "full", &[MIB, 2 * MIB], json!({}));
+    let request = json!({"vm_name": "web", "backup_type": "full", "source": "push", "disks": [{"capacity_bytes": MIB}]});
+    let (status, body) = target.ask("POST", "/backups", Some(&request));
+    assert_eq!((status, &body["code"]), (423, &json!("locked")), "{body}");
+    target.finish(&id(&first));
+    // The disks are those of the last push.
+    let again = json!({"vm_name": "web", "backup_type": "auto", "source": "push"});
+    let (status, body) = target.ask("POST", "/backups", Some(&again));
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(ports_and_uris(&body["backup"]).len(), 2, "{body}");
+    target.finish(&id(&body["backup"]));
+    target.assert_given_back(&body["backup"]);
+}
+
+fn restarted(site: Site, ports: Ports) -> Target {
+    let hub = serve(&site, &ports, &["--set", "stop_timeout=1s"]);
+    Target { hub, site, ports }
 }
 
 #[test]
@@ -147,7 +187,7 @@ fn a_client_that_is_gone_may_come_back_and_one_that_completes_twice_is_told() {
     if !have(&["qemu-img", "nbdcopy", "curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10336-10337", &[]);
+    let target = Target::new(2, &[]);
     let (backup, client) = in_the_middle(&target);
     // Its process dies, its connections with it; the backup stays, and another one writes all of it.
     drop(client);
@@ -164,21 +204,41 @@ fn a_client_that_is_gone_may_come_back_and_one_that_completes_twice_is_told() {
 }
 
 #[test]
+fn what_is_written_while_it_is_completed_is_there_whole_or_not_at_all() {
+    if !have(&["qemu-img", "curl", "sqlite3"]) {
+        return;
+    }
+    let target = Target::new(2, &[]);
+    for more in [json!({}), json!({"compression": "zstd"})] {
+        let backup = target.start("web", "full", &[64 * MIB], more);
+        let clients = [writer(&uri(&backup, 0)), writer(&uri(&backup, 0))];
+        let id = id(&backup);
+        eventually("bytes arrive", Duration::from_secs(30), || {
+            target.backup(&id)["bytes_processed"].as_u64().unwrap() > 0
+        });
+        target.finish(&id);
+        for client in clients {
+            assert_ne!(client.wait(Duration::from_secs(20)).code, 0, "the client hears that it is over");
+        }
+        target.site.ok(&format!("backup verify {id}"));
+        let restored = target.site.path("restored.raw");
+        target.site.ok(&format!("restore disk {id} --to {}", restored.display()));
+        let bytes = std::fs::read(&restored).unwrap();
+        let torn = bytes.chunks(65536).position(|c| c.iter().any(|b| *b != c[0]) || ![0, 7].contains(&c[0]));
+        assert_eq!(torn, None, "a cluster that was written in part");
+        assert!(bytes.contains(&7));
+        std::fs::remove_file(restored).unwrap();
+        target.assert_given_back(&backup);
+    }
+}
+
+#[test]
 fn a_repository_that_is_full_ends_it_and_the_client_hears_of_it() {
     if !have(&["qemu-img", "nbdcopy", "curl", "sqlite3"]) || !rustix::process::geteuid().is_root() {
         return;
     }
-    let target = Target::new("10338-10339", &[]);
-    let small = target.site.path("small");
-    std::fs::create_dir(&small).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&small).status().unwrap();
-    if !mounted.success() {
-        eprintln!("no tmpfs can be mounted here: skipped");
-        return;
-    }
-    let _unmount = Unmount(small.clone());
-    target.site.bare_ok(&format!("repo create small --path {}", small.join("r").display()));
+    let target = Target::new(2, &[]);
+    let Some(small) = target.small_repository() else { return };
     let disk = target.site.disk("big.raw", 64 * MIB, 60, 5);
     let backup = target.start("web", "full", &[64 * MIB], json!({"repository_id": "small"}));
     let client = Command::new("nbdcopy").arg(&disk).arg(uri(&backup, 0)).output().unwrap();
@@ -187,17 +247,9 @@ fn a_repository_that_is_full_ends_it_and_the_client_hears_of_it() {
     assert_eq!((&ended["status"], &ended["error_code"]), (&json!("failed"), &json!("no_space")), "{ended}");
     target.assert_given_back(&backup);
     let left = Command::new("find")
-        .arg(&small)
+        .arg(&small.0)
         .args(["-name", "*.qcow2*", "-o", "-name", "*.b3*"])
         .output()
         .unwrap();
     assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
-}
-
-struct Unmount(std::path::PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        Command::new("umount").arg("-l").arg(&self.0).status().ok();
-    }
 }

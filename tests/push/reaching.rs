@@ -1,17 +1,19 @@
 //! Who reaches an export, and what is refused.
 
 use super::{Target, id, nbdcopy, ports_and_uris, uri};
-use crate::harness::{MIB, have};
+use crate::harness::{MIB, eventually, have};
 use serde_json::{Value, json};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn what_can_be_no_push_is_refused_before_anything_is_made() {
     if !have(&["curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10340-10341", &[]);
+    let target = Target::new(2, &[]);
     let refused = |request: Value, status: u16, part: &str| {
         let (found, body) = target.ask("POST", "/backups", Some(&request));
         assert_eq!(found, status, "{body}");
@@ -66,13 +68,14 @@ fn as_many_disks_are_written_at_once_as_there_are_ports() {
     if !have(&["curl", "sqlite3"]) {
         return;
     }
-    let target = Target::new("10342-10344", &[]);
+    let target = Target::new(3, &[]);
+    let said = format!("ports from {} to {}", target.ports.first, target.ports.last);
     let first = target.start("a", "full", &[MIB, MIB], json!({}));
     let request = json!({"vm_name": "b", "backup_type": "full", "source": "push",
         "disks": [{"capacity_bytes": 512}, {"capacity_bytes": 512}]});
     let (status, body) = target.ask("POST", "/backups", Some(&request));
     assert_eq!((status, &body["code"]), (409, &json!("conflict")), "{body}");
-    assert!(body["error"].as_str().unwrap().contains("ports from 10342 to 10344"), "{body}");
+    assert!(body["error"].as_str().unwrap().contains(&said), "{body}");
     let second = target.start("b", "full", &[512], json!({}));
     target.finish(&id(&first));
     target.finish(&id(&second));
@@ -80,7 +83,7 @@ fn as_many_disks_are_written_at_once_as_there_are_ports() {
 }
 
 /// A certificate for this machine, made by its own authority.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     let openssl = |line: &str| {
         let done = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().unwrap();
@@ -104,7 +107,7 @@ fn off_the_machine_there_is_tls_and_a_name_that_nobody_guesses() {
     certificates(&tls);
     let (listen, host) = ("push.listen=0.0.0.0", "push.host=localhost");
     let certificates = format!("push.tls_certificates={}", tls.display());
-    let target = Target::new("10350-10351", &["--set", listen, "--set", host, "--set", &certificates]);
+    let target = Target::new(2, &["--set", listen, "--set", host, "--set", &certificates]);
     let disk = target.site.disk("disk.raw", 8 * MIB, 4, 6);
     let backup = target.start("web", "full", &[8 * MIB], json!({}));
     let (port, uri) = ports_and_uris(&backup).remove(0);
@@ -133,6 +136,80 @@ fn off_the_machine_there_is_tls_and_a_name_that_nobody_guesses() {
     assert!(!probe(&whole), "it is good for one backup");
     target.site.assert_point_equals(&id(&backup), 0, &disk);
     target.assert_given_back(&backup);
+    let log = || std::fs::read_to_string(target.site.path("hub.log")).unwrap();
+    assert!(!log().contains(name), "the secret is in the log");
+
+    // A request that fails stands in the log, and so does what it was for; the name does not.
+    let top = std::fs::File::options().write(true).open(target.site.top_of(&id(&backup), 0)).unwrap();
+    top.write_all_at(&[0xaa; 256 << 10], 512 << 10).unwrap();
+    let next = target.start("web", "incremental", &[8 * MIB], json!({}));
+    let (_, uri) = ports_and_uris(&next).remove(0);
+    let read = Command::new("nbdcopy").arg(format!("{uri}{query}")).arg("null:").output().unwrap();
+    assert!(!read.status.success(), "what is damaged is no data");
+    eventually("the failure is in the log", Duration::from_secs(20), || {
+        log().contains("a client's request failed: read") && log().contains(&id(&next))
+    });
+    let secret = next["nbd_export_name"].as_str().unwrap();
+    assert!(!log().contains(secret), "the secret is in the log");
+    target.ask("POST", &format!("/backups/{}/cancel", id(&next)), None);
+    target.ended(&id(&next));
+}
+
+#[test]
+fn a_name_is_good_for_its_backup_only_however_that_ends() {
+    if !have(&["nbdcopy", "nbdinfo", "curl", "sqlite3", "openssl"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path().join("tls");
+    certificates(&tls);
+    let certificates = format!("push.tls_certificates={}", tls.display());
+    // One port: each backup has the same, one after the other.
+    let target = Target::new(
+        1,
+        &["--set", "push.listen=0.0.0.0", "--set", "push.host=localhost", "--set", &certificates],
+    );
+    let query = format!("?tls-certificates={}", tls.display());
+    let server = format!("nbds://localhost:{}", target.ports.first);
+    let probe = |name: &str| {
+        let uri = format!("{server}/{name}{query}");
+        Command::new("nbdinfo").arg(uri).output().unwrap().status.success()
+    };
+    let disk = target.site.disk("disk.raw", MIB, 1, 6);
+    let mut over: Vec<String> = Vec::new();
+    for end in ["complete", "cancel", "fail", "complete"] {
+        let backup = target.start("web", "full", &[MIB], json!({}));
+        let name = backup["nbd_export_name"].as_str().unwrap().to_owned();
+        assert!(probe(&name), "its own");
+        for old in &over {
+            assert!(!probe(old), "that of an earlier backup, at the same port");
+        }
+        // A part of it, more than it, and another letter of it are no names.
+        let other = if name.ends_with('a') { "b" } else { "a" };
+        for wrong in
+            [&name[..name.len() - 1], &format!("{name}a"), &format!("{}{other}", &name[..name.len() - 1])]
+        {
+            assert!(!probe(wrong), "{wrong}");
+        }
+        nbdcopy(&disk, &format!("{server}/{name}{query}"));
+        let path = format!("/backups/{}", id(&backup));
+        match end {
+            "complete" => drop(target.finish(&id(&backup))),
+            "cancel" => assert_eq!(target.ask("POST", &format!("{path}/cancel"), None).0, 202),
+            _ => {
+                let message = json!({"job_type": "backup", "status": "failed", "current_phase": "failed",
+                    "bytes_transferred": 0, "total_bytes": MIB, "timestamp": "2026-01-01T00:00:00Z", "error": "gave up"});
+                let job = format!("/telemetry/backup/{}", id(&backup));
+                assert_eq!(target.ask("POST", &job, Some(&message)).0, 200);
+            }
+        }
+        target.ended(&id(&backup));
+        assert!(!probe(&name), "after its end: {end}");
+        // Nobody is told it any more.
+        let (_, list) = target.ask("GET", "/backups", None);
+        assert!(!list.to_string().contains(&name), "{list}");
+        over.push(name);
+    }
     let log = std::fs::read_to_string(target.site.path("hub.log")).unwrap();
-    assert!(!log.contains(name), "the secret is in the log");
+    assert!(over.iter().all(|name| !log.contains(name.as_str())), "a secret is in the log");
 }

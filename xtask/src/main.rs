@@ -6,6 +6,7 @@
 
 mod openapi;
 mod program;
+mod reference;
 
 use std::error::Error;
 use std::fs;
@@ -19,8 +20,12 @@ type Files = Vec<(PathBuf, String)>;
 type Make = fn() -> Result<Files, Box<dyn Error>>;
 
 /// What is generated, by the word that chooses it.
-const PARTS: &[(&str, Make)] =
-    &[("openapi", openapi::files), ("man", program::man), ("completions", program::completions)];
+const PARTS: &[(&str, Make)] = &[
+    ("openapi", openapi::files),
+    ("api", reference::files),
+    ("man", program::man),
+    ("completions", program::completions),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
