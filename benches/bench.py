@@ -316,7 +316,21 @@ started=$($api -H 'Content-Type: application/json' -d '{"vm_name": "bench", "bac
   "compression": "'$3'", "disks": [{"capacity_bytes": '$(stat -c %s "$2")'}]}')
 id=$(printf %s "$started" | sed -n 's/.*"backup_id":"\\([^"]*\\)".*/\\1/p')
 uri=$(printf %s "$started" | sed -n 's/.*"nbd_targets_string":"2000:\\([^",]*\\)".*/\\1/p')
+# As a client does: every so many seconds, and once more at the end.
+tell() {
+  curl -sS --fail --unix-socket "$1" -o /dev/null "http://hub/api/v1/telemetry/backup/$id" -H 'Content-Type: application/json' -d '{
+    "job_type": "backup", "status": "running", "current_phase": "transferring", "bytes_transferred": 1048576, "total_bytes": '$size',
+    "transfer_speed_bps": 1073741824, "eta_seconds": 4, "progress_percent": 0.1,
+    "timestamp": "'$(date -u +%FT%T.%NZ)'", "disks": [{"disk_index": 0, "disk_key": 2000,
+    "bytes_transferred": 1048576, "total_bytes": '$size', "progress_percent": 0.1, "status": "running"}]}'
+}
+size=$(stat -c %s "$2")
+if [ -n "$4" ]; then
+  (while sleep "$4"; do tell "$1"; done) &
+  telling=$!
+fi
 nbdcopy --connections=4 --requests=64 "$2" "$uri"
+[ -z "$4" ] || { kill $telling; wait $telling || :; tell "$1"; }
 $api/$id/complete -X POST > "$2.answer"
 $api/$id/events -N > "$2.answer"
 grep -q '"status":"completed"' "$2.answer"
@@ -324,10 +338,22 @@ rm "$2.answer"
 """
 
 
-def push(work, disk, where, run):
-    state, target, sink = work / "state", work / "peer.qcow2", work / "sink.sock"
+def pusher(work, disk):
+    """A contender that fills an export of a hub: with that compression, and telemetry every so many seconds."""
+    state = work / "state"
     socket = state / "hub.sock"
     hub = ["env", f"SENDENSE_HOME={state}", CTL, "hub", "serve", "--no-listen", "--quiet"]
+
+    def contender(name, compression="none", telemetry=""):
+        command = ["sh", "-c", PUSH, "push", str(socket), str(disk), compression, telemetry]
+        return Contender(name, command, output=state, servers=[(hub, socket)], needs=["nbdcopy", "curl"])
+
+    return contender, hub, socket
+
+
+def push(work, disk, where, run):
+    state, target, sink = work / "state", work / "peer.qcow2", work / "sink.sock"
+    ours, hub, socket = pusher(work, disk)
     peer = ["qemu-nbd", "--persistent", "--format=qcow2", "--shared=16", "--socket", str(sink), str(target)]
     if where == "disk":
         peer.insert(1, "--cache=none")
@@ -337,12 +363,8 @@ def push(work, disk, where, run):
         size = str(disk.stat().st_size)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(target), size], check=True)
 
-    def ours(name, compression):
-        command = ["sh", "-c", PUSH, "push", str(socket), str(disk), compression]
-        return Contender(name, command, output=state, servers=[(hub, socket)], needs=["nbdcopy", "curl"])
-
     run(f"push: nbdcopy → export, {where}", [
-        ours("nbdcopy → the hub's export, completed", "none"),
+        ours("nbdcopy → the hub's export, completed"),
         Contender(
             "nbdcopy → qemu-nbd over a new qcow2",
             ["nbdcopy", "--connections=4", "--requests=64", str(disk), f"nbd+unix:///?socket={sink}"],
@@ -355,6 +377,14 @@ def push(work, disk, where, run):
             output=state, servers=[(hub, socket)],
         ),
         ours("nbdcopy → the hub's export, zstd", "zstd"),
+    ])
+
+
+def telemetry(work, disk, where, run):
+    ours, _, _ = pusher(work, disk)
+    run(f"a push with telemetry, {where}", [
+        ours("without", telemetry=""),
+        ours("ten messages a second", telemetry="0.1"),
     ])
 
 
@@ -391,7 +421,7 @@ def several(work, disk, where, run):
         remove(path)
 
 
-TASKS = (full, nbd, incremental, restore, serve, push, memory, several)
+TASKS = (full, nbd, incremental, restore, serve, push, telemetry, memory, several)
 
 
 def main():
