@@ -1,6 +1,6 @@
 //! `support-bundle`: what somebody who helps wants to see, in one file, without secrets.
 
-use api::{BackupQuery, Client, ClientError, JobQuery, VmQuery};
+use api::{BackupQuery, Client, ClientError, JobQuery};
 use cli::bundle::{self, Redaction};
 use cli::place::Place;
 use cli::{App, Exit, Failure, Manual, Result, serve};
@@ -170,11 +170,10 @@ impl Collected {
             return;
         }
         self.json("doctor.json", client.doctor()).await;
-        if let Some(found) = self.json("repositories.json", client.repositories()).await {
+        if let Some(found) = self.json("repositories.json", client.all_repositories()).await {
             self.names.extend(found.repositories.iter().map(|found| ("repository", found.name.to_string())));
         }
-        let vms = VmQuery { limit: Some(1000), ..VmQuery::default() };
-        if let Some(found) = self.json("vms.json", client.vms(&vms)).await {
+        if let Some(found) = self.json("vms.json", client.all_vms()).await {
             self.names.extend(found.vms.iter().map(|vm| ("vm", vm.vm_name.to_string())));
         }
         let jobs = JobQuery { limit: Some(ROWS), ..JobQuery::default() };
@@ -182,7 +181,7 @@ impl Collected {
         let failed =
             BackupQuery { status: Some(Status::Failed), limit: Some(ROWS), ..BackupQuery::default() };
         self.json("failed-backups.json", client.backups(&failed)).await;
-        self.json("mounts.json", client.mounts()).await;
+        self.json("mounts.json", client.all_mounts()).await;
         self.json("resources.json", client.restore_resources()).await;
         match client.metrics().await {
             Ok(text) => self.text("metrics.txt", &text),

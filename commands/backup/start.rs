@@ -117,7 +117,8 @@ impl Args {
         }
         let hub = app.connect(Work::Jobs)?;
         let vms = if self.all {
-            let known = hub.wait(crate::vm::list::all(hub.client()))?;
+            let known =
+                hub.wait(hub.client().all_vms()).during(|| "the VMs could not be listed".to_owned())?;
             known.vms.into_iter().map(|vm| vm.name).collect()
         } else {
             unique(&self.vms)

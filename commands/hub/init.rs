@@ -33,7 +33,7 @@ impl Args {
         let hub = app.connect(Work::Requests)?;
         let attempt = || format!("the administrator {} was not made", self.user);
         // Before the question: nobody thinks up a password in vain.
-        let known = hub.wait(hub.client().users()).during(attempt)?;
+        let known = hub.wait(hub.client().all_users()).during(attempt)?;
         if let Some(first) = known.users.iter().find(|user| user.role == Role::Admin) {
             let what = format!("{} is the hub's administrator already", first.name);
             return Err(Failure::new(Exit::Refused, "already_exists", what)

@@ -197,7 +197,8 @@ fn change(app: &App, name: &UserName, patch: &PatchUser, done: &str) -> Result<E
 impl ListArgs {
     fn run(self, app: &App) -> Result<Exit> {
         let hub = app.connect(Work::Requests)?;
-        let list = hub.wait(hub.client().users()).during(|| "the users could not be listed".to_owned())?;
+        let list =
+            hub.wait(hub.client().all_users()).during(|| "the users could not be listed".to_owned())?;
         if app.ui.json {
             app.ui.document(&list);
         } else {

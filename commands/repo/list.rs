@@ -59,7 +59,7 @@ impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
         let hub = app.connect(Work::Requests)?;
         let list = hub
-            .wait(hub.client().repositories())
+            .wait(hub.client().all_repositories())
             .during(|| "the repositories could not be listed".to_owned())?;
         if app.ui.json {
             app.ui.document(&list);

@@ -83,7 +83,7 @@ impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
         let hub = app.connect(Work::Requests)?;
         let list =
-            hub.wait(hub.client().mounts()).during(|| "what is open could not be listed".to_owned())?;
+            hub.wait(hub.client().all_mounts()).during(|| "what is open could not be listed".to_owned())?;
         if app.ui.json {
             app.ui.document(&list);
         } else {

@@ -47,8 +47,9 @@ impl Args {
         let hub = app.connect(Work::Requests)?;
         let how = UnmountQuery { lazy: self.lazy.then_some(true), force: self.force.then_some(true) };
         let wanted: Vec<String> = if self.all {
-            let open =
-                hub.wait(hub.client().mounts()).during(|| "what is open could not be listed".to_owned())?;
+            let open = hub
+                .wait(hub.client().all_mounts())
+                .during(|| "what is open could not be listed".to_owned())?;
             open.mounts.into_iter().map(|mount| mount.mount_id).collect()
         } else {
             self.mounts.iter().map(|word| mounting::named(word)).collect()

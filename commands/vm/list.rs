@@ -1,6 +1,6 @@
 //! `vm list`: the known VMs.
 
-use api::{Vm, VmList, VmQuery};
+use api::Vm;
 use cli::{App, Column, During, Exit, Manual, Result, TableArgs, Work};
 
 const MANUAL: Manual = Manual {
@@ -38,27 +38,12 @@ const COLUMNS: &[Column<Vm>] = &[
 impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
         let hub = app.connect(Work::Requests)?;
-        let list = hub.wait(all(hub.client()))?;
+        let list = hub.wait(hub.client().all_vms()).during(|| "the VMs could not be listed".to_owned())?;
         if app.ui.json {
             app.ui.document(&list);
         } else {
             app.ui.table(&list.vms, COLUMNS, &self.table, "no VMs yet; add one with: sendense-ctl vm add")?;
         }
         Ok(Exit::Done)
-    }
-}
-
-/// Every VM, page by page.
-pub async fn all(client: &api::Client) -> Result<VmList> {
-    let mut all = VmList { success: true, vms: Vec::new(), total: 0 };
-    loop {
-        let query = VmQuery { limit: Some(api::MAX_LIMIT), offset: Some(all.vms.len() as u64) };
-        let page = client.vms(&query).await.during(|| "the VMs could not be listed".to_owned())?;
-        all.total = page.total;
-        let done = page.vms.is_empty();
-        all.vms.extend(page.vms);
-        if done || all.vms.len() as u64 >= all.total {
-            return Ok(all);
-        }
     }
 }

@@ -130,14 +130,14 @@ pub struct UserAnswer {
     pub user: User,
 }
 
-/// All users, by name.
+/// A page of the users, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserList {
     /// True.
     pub success: bool,
     /// The users.
     pub users: Vec<User>,
-    /// How many.
+    /// How many there are.
     pub total: u64,
 }
 

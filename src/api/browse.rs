@@ -180,9 +180,9 @@ pub struct VolumeView {
 /// `GET /restore/mounts`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MountList {
-    /// Oldest first.
+    /// A page of them, newest first.
     pub mounts: Vec<Mount>,
-    /// How many.
+    /// How many there are.
     pub total: u64,
 }
 

@@ -88,11 +88,11 @@ pub struct JobQuery {
     pub offset: Option<u64>,
 }
 
-/// `GET /vms`.
+/// A page of a list: `GET /vms`, `/repositories`, `/auth/users`, `/restore/mounts`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct VmQuery {
+pub struct PageQuery {
     /// How many at most: 100 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1000)]

@@ -182,14 +182,14 @@ pub struct RepositoryAnswer {
     pub repository: Repository,
 }
 
-/// All repositories.
+/// A page of the repositories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryList {
     /// Always true.
     pub success: bool,
-    /// By name.
+    /// Newest first.
     pub repositories: Vec<Repository>,
-    /// How many.
+    /// How many there are.
     #[serde(default)]
     pub total: u64,
 }

@@ -95,13 +95,13 @@ impl Catalog {
         transaction!(self.engine.read(), |session| find(session, name, false).await)
     }
 
-    /// All users, by name.
+    /// All users, newest first.
     ///
     /// # Errors
     /// Only the catalog's own.
     pub async fn users(&self) -> Result<Vec<User>> {
         transaction!(self.engine.read(), |session| {
-            let query = Statement::new("SELECT * FROM users ORDER BY user_name");
+            let query = Statement::new("SELECT * FROM users ORDER BY created_at DESC, user_name DESC");
             session.all(query).await?.iter().map(read).collect()
         })
     }

@@ -78,7 +78,7 @@ impl Catalog {
         })
     }
 
-    /// All VMs, or those of these names, by name.
+    /// A page of all VMs, or of those of these names, newest first.
     ///
     /// # Errors
     /// Only the catalog's own.
@@ -91,7 +91,7 @@ impl Catalog {
         transaction!(self.engine.read(), |session| {
             let mut query = Statement::new("SELECT * FROM vm_contexts WHERE 1 = 1");
             among(&mut query);
-            query.push(" ORDER BY vm_name, context_id LIMIT ").push_bind(i64::from(limit));
+            query.push(" ORDER BY created_at DESC, context_id DESC LIMIT ").push_bind(i64::from(limit));
             query.push(" OFFSET ").push_bind(crate::fields::number("offset", offset)?);
             let rows = session.all(query).await?;
             let items = read_vms(session, &rows).await?;

@@ -50,15 +50,11 @@ impl Hub {
             return Err(Error::Ended { id: id.to_string(), status: record.status });
         }
         let Some(session) = self.inner.sessions.get(id) else {
-            let pushed = record.disks.iter().any(|disk| disk.source == model::SourceUri::Push);
-            return Err(Error::Conflict {
-                message: match pushed {
-                    true => format!("{id} is received by another process"),
-                    false => format!("{id} is not written by a client: the hub completes it by itself"),
-                },
-                hint: match pushed {
-                    true => "ask the hub at which it was started".into(),
-                    false => "`sendense-ctl backup watch` shows how it goes".into(),
+            return Err(match record.is_push() {
+                true => elsewhere(id),
+                false => Error::Conflict {
+                    message: format!("{id} is not written by a client: the hub completes it by itself"),
+                    hint: "`sendense-ctl backup watch` shows how it goes".into(),
                 },
             });
         };
@@ -112,5 +108,13 @@ impl Hub {
             Status::Completed | Status::Pending | Status::Running | Status::Stalled => {}
         }
         Ok(())
+    }
+}
+
+/// What a client is told that ends its backup at a process that does not receive it.
+pub(crate) fn elsewhere(id: &BackupId) -> Error {
+    Error::Conflict {
+        message: format!("{id} is received by another process"),
+        hint: "ask the hub at which it was started".into(),
     }
 }

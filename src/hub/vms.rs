@@ -13,7 +13,7 @@ use model::{Backup, ContextId, DiskIndex, SourceUri, Stamp, Vm, VmDisk, VmName, 
 const MOST_DISKS: usize = 256;
 
 impl Hub {
-    /// All VMs by name, and how many there are.
+    /// A page of all VMs, newest first, and how many there are.
     ///
     /// # Errors
     /// Only the catalog's own.

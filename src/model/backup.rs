@@ -135,6 +135,11 @@ impl Backup {
         self.status == Status::Completed
     }
 
+    /// True where a client writes the disks.
+    pub fn is_push(&self) -> bool {
+        self.disks.iter().any(|disk| disk.source == SourceUri::Push)
+    }
+
     /// The disk of that index.
     pub fn disk(&self, index: DiskIndex) -> Option<&BackupDisk> {
         self.disks.iter().find(|disk| disk.index == index)

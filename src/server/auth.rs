@@ -1,14 +1,14 @@
 //! `/auth`: logging in and out, users, API tokens; and `/audit`.
 
 use crate::caller::{Admin, Viewer};
-use crate::extract::{Json, Path, Query, limit, offset};
+use crate::extract::{Json, Part, Path, Query, limit, offset};
 use crate::failure::{Failure, Result};
 use crate::guard::Note;
 use crate::state::State;
 use api::{
-    AuditList, AuditQuery, ChangePassword, CreateToken, CreateUser, ErrorBody, LoggedIn, Login, PatchUser,
-    Peer, Success, TokenCreated, TokenList, TokenQuery, TokenRevoked, UserAnswer, UserDeleted, UserList, Who,
-    WhoAmI,
+    AuditList, AuditQuery, ChangePassword, CreateToken, CreateUser, ErrorBody, LoggedIn, Login, PageQuery,
+    PatchUser, Peer, Success, TokenCreated, TokenList, TokenQuery, TokenRevoked, UserAnswer, UserDeleted,
+    UserList, Who, WhoAmI,
 };
 use axum::extract::State as Shared;
 use axum::{Extension, Json as Answer, http::StatusCode};
@@ -128,14 +128,19 @@ fn wrong_field(error: hub::Error) -> Failure {
 }
 
 /// List users
-#[utoipa::path(get, path = "/api/v1/auth/users", operation_id = "list_users", tag = "auth",
+#[utoipa::path(get, path = "/api/v1/auth/users", operation_id = "list_users", tag = "auth", params(PageQuery),
     responses(
-        (status = 200, description = "All of them, by name", body = UserList),
+        (status = 200, description = "A page of them, newest first", body = UserList),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
-pub(crate) async fn users(_: Admin, Shared(state): Shared<State>) -> Result<Answer<UserList>> {
-    let users = state.hub.users().await?;
-    Ok(Answer(UserList { success: true, total: users.len() as u64, users }))
+pub(crate) async fn users(
+    _: Admin,
+    Shared(state): Shared<State>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<UserList>> {
+    let part = Part::of(&query)?;
+    let (users, total) = part.cut(state.hub.users().await?);
+    Ok(Answer(UserList { success: true, users, total }))
 }
 
 /// Add a user

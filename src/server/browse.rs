@@ -2,12 +2,12 @@
 
 use crate::caller::{Restorer, Viewer};
 use crate::download;
-use crate::extract::{Json, Path, Query, limit, offset};
+use crate::extract::{Json, Part, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
     ApiError, CleanupStatus, ErrorBody, ErrorCode, FileInfo, FileList, FilesQuery, Mount, MountBackup,
-    MountList, PathQuery, Resources, UnmountQuery, Unmounted, from_base64,
+    MountList, PageQuery, PathQuery, Resources, UnmountQuery, Unmounted, from_base64,
 };
 use axum::Json as Answer;
 use axum::extract::State as Shared;
@@ -106,14 +106,20 @@ pub(crate) async fn mount(
 /// List what is open: restore sessions, mounts and exports
 ///
 /// Those of all processes on this hub's state folder. Sessions of other processes are listed from their third second on.
-#[utoipa::path(get, path = "/api/v1/restore/mounts", operation_id = "list_mounts", tag = "restore",
+#[utoipa::path(get, path = "/api/v1/restore/mounts", operation_id = "list_mounts", tag = "restore", params(PageQuery),
     responses(
-        (status = 200, description = "All of them, oldest first", body = MountList),
+        (status = 200, description = "A page of them, newest first", body = MountList),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn mounts(Viewer(claim): Viewer, Shared(state): Shared<State>) -> Result<Answer<MountList>> {
-    let mut mounts = state.hub.mounts().await?;
-    mounts.retain(|mount| claim.caller.sees(&mount.vm_name));
-    Ok(Answer(MountList { total: mounts.len() as u64, mounts }))
+pub(crate) async fn mounts(
+    Viewer(claim): Viewer,
+    Shared(state): Shared<State>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<MountList>> {
+    let part = Part::of(&query)?;
+    let mounts = state.hub.mounts().await?;
+    let seen = mounts.into_iter().rev().filter(|mount| claim.caller.sees(&mount.vm_name));
+    let (mounts, total) = part.cut(seen);
+    Ok(Answer(MountList { mounts, total }))
 }
 
 /// What restore sessions take

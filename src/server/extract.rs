@@ -4,7 +4,7 @@
 //! A body may be declared as anything: the older scripts send theirs as `curl -d` does. It must be JSON.
 
 use crate::failure::Failure;
-use api::{ApiError, ErrorCode, MAX_LIMIT, MAX_OFFSET};
+use api::{ApiError, ErrorCode, MAX_LIMIT, MAX_OFFSET, PageQuery};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::StatusCode;
@@ -160,6 +160,35 @@ pub(crate) fn offset(asked: Option<u64>) -> Result<u64, Failure> {
             Err(refuse("offset", &format!("{offset} is more than can be skipped, {MAX_OFFSET}")))
         }
         asked => Ok(asked.unwrap_or(0)),
+    }
+}
+
+/// Which part of a list that is known whole is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    limit: u32,
+    offset: u64,
+}
+
+impl Part {
+    /// What is asked for, checked.
+    ///
+    /// # Errors
+    /// Those of [`limit`] and [`offset`].
+    pub(crate) fn of(query: &PageQuery) -> Result<Part, Failure> {
+        Ok(Part { limit: limit(query.limit)?, offset: offset(query.offset)? })
+    }
+
+    /// That part, and how many there are.
+    pub(crate) fn cut<T>(self, all: impl IntoIterator<Item = T>) -> (Vec<T>, u64) {
+        let (mut part, mut total) = (Vec::new(), 0);
+        for item in all {
+            if total >= self.offset && part.len() < self.limit as usize {
+                part.push(item);
+            }
+            total += 1;
+        }
+        (part, total)
     }
 }
 

@@ -1,18 +1,19 @@
 //! `/repositories`: where backups are kept.
 
 use crate::caller::{Admin, Operator, Viewer};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Part, Path, Query};
 use crate::failure::Result;
 use crate::state::State;
 use api::{
-    ApiError, CreateRepository, ErrorBody, ErrorCode, PatchRepository, Repository, RepositoryAnswer,
-    RepositoryDeleted, RepositoryList, RepositoryStorage, ScanReport, StorageAnswer, TestReport,
-    TestRepository,
+    ApiError, CreateRepository, ErrorBody, ErrorCode, PageQuery, PatchRepository, Repository,
+    RepositoryAnswer, RepositoryDeleted, RepositoryList, RepositoryStorage, ScanReport, StorageAnswer,
+    TestReport, TestRepository,
 };
 use axum::extract::State as Shared;
 use axum::{Json as Answer, http::StatusCode};
 use hub::RepositoryStatus;
 use model::{RepositoryId, shell_word};
+use std::cmp::Reverse;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,13 +56,20 @@ pub(crate) async fn create(
 
 /// List repositories
 #[utoipa::path(get, path = "/api/v1/repositories", operation_id = "list_repositories", tag = "repositories",
+    params(PageQuery),
     responses(
-        (status = 200, description = "All of them, by name", body = RepositoryList),
+        (status = 200, description = "A page of them, newest first", body = RepositoryList),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
-pub(crate) async fn list(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<RepositoryList>> {
-    let repositories: Vec<Repository> = state.hub.repositories().await?.iter().map(object).collect();
-    let total = repositories.len() as u64;
+pub(crate) async fn list(
+    _: Viewer,
+    Shared(state): Shared<State>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<RepositoryList>> {
+    let part = Part::of(&query)?;
+    let mut all = state.hub.repositories().await?;
+    all.sort_by_key(|status| Reverse(status.repository.created_at));
+    let (repositories, total) = part.cut(all.iter().map(object));
     Ok(Answer(RepositoryList { success: true, repositories, total }))
 }
 

@@ -4,7 +4,7 @@ use crate::caller::{Operator, Viewer};
 use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
-use api::{CreateVm, ErrorBody, Vm, VmAnswer, VmDeleted, VmList, VmQuery};
+use api::{CreateVm, ErrorBody, PageQuery, Vm, VmAnswer, VmDeleted, VmList};
 use axum::extract::State as Shared;
 use axum::{Json as Answer, http::StatusCode};
 use model::VmName;
@@ -38,15 +38,15 @@ pub(crate) async fn create(
 
 /// List VMs
 #[utoipa::path(get, path = "/api/v1/vms", operation_id = "list_vms", tag = "vms",
-    params(VmQuery),
+    params(PageQuery),
     responses(
-        (status = 200, description = "A page of them, by name", body = VmList),
+        (status = 200, description = "A page of them, newest first", body = VmList),
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
     Viewer(claim): Viewer,
     Shared(state): Shared<State>,
-    Query(query): Query<VmQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Answer<VmList>> {
     let limit = limit(query.limit)?;
     let only = claim.only();

@@ -57,8 +57,9 @@ fn a_silent_push_is_stalled_and_runs_again_when_it_speaks() {
     assert_eq!(status, 200, "{body}");
     let done = target.ended(&id);
     assert_eq!(done["status"], "completed", "{done}");
-    let stored = done["bytes_transferred"].as_u64().unwrap();
+    let stored = done["size_bytes"].as_u64().unwrap();
     assert!(stored > MIB && stored < 4 * MIB, "what is stored is counted, not believed: {stored}");
+    assert_eq!(done["bytes_transferred"], 8 * MIB, "what was told is not taken back");
     assert_eq!(tell(&target, &id, &message(59, MIB)).0, 409);
     target.site.assert_point_equals(&id, 0, &disk);
     target.assert_given_back(&backup);
@@ -85,12 +86,15 @@ fn telemetry_is_taken_disk_by_disk_never_goes_back_and_goes_out_as_events() {
     }
     let told = || target.backup(&id)["disk_results"][0]["bytes_processed"].as_u64().unwrap();
     assert_eq!(told(), MIB + 19);
-    // Hostile: less than before, more than there is, a disk that is not there, a clock that is ahead.
+    // Hostile: a disk that is not there; less than before, more than there is, a clock that is ahead.
     let mut wild = message(30, u64::MAX / 2);
     wild["disks"][0]["bytes_transferred"] = json!(5);
-    wild["disks"].as_array_mut().unwrap().push(json!({"disk_index": 9, "disk_key": 2009,
-        "bytes_transferred": 1, "total_bytes": 1, "status": "running"}));
     wild["timestamp"] = json!("2999-01-01T00:00:00Z");
+    let mut unknown = wild.clone();
+    unknown["disks"].as_array_mut().unwrap().push(json!({"disk_index": 9, "disk_key": 2009,
+        "bytes_transferred": 1, "total_bytes": 1, "status": "running"}));
+    let (status, body) = tell(&target, &id, &unknown);
+    assert_eq!((status, &body["details"]["field"]), (400, &json!("disks")), "{body}");
     assert_eq!(tell(&target, &id, &wild).0, 200);
     assert_eq!(told(), MIB + 19);
     let now = target.backup(&id);
@@ -103,8 +107,14 @@ fn telemetry_is_taken_disk_by_disk_never_goes_back_and_goes_out_as_events() {
         "{said}"
     );
     assert!(said.trim_end().rsplit("\n\n").next().unwrap().starts_with("event: final"), "{said}");
-    for event in said.split("\n\n").filter(|event| event.starts_with("event: progress")) {
-        assert!(event.len() < 1024, "{} bytes: {event}", event.len());
+    let mut before = 0;
+    for event in said.split("\n\n").filter(|event| event.starts_with("event: ")) {
+        assert!(event.len() < 1024 || event.starts_with("event: final"), "{} bytes: {event}", event.len());
+        let (_, data) = event.split_once("data: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        let now = data["bytes_transferred"].as_u64().unwrap();
+        assert!(now >= before, "{now} after {before}: {said}");
+        before = now;
     }
 }
 

@@ -5,8 +5,9 @@
 
 use super::{Client, ClientError, Path};
 use crate::{
-    AuditList, AuditQuery, ChangePassword, CreateToken, CreateUser, LoggedIn, Login, PatchUser, Success,
-    TokenCreated, TokenList, TokenQuery, TokenRevoked, User, UserAnswer, UserDeleted, UserList, WhoAmI,
+    AuditList, AuditQuery, ChangePassword, CreateToken, CreateUser, LoggedIn, Login, PageQuery, PatchUser,
+    Success, TokenCreated, TokenList, TokenQuery, TokenRevoked, User, UserAnswer, UserDeleted, UserList,
+    WhoAmI,
 };
 use http::Method;
 use model::UserName;
@@ -33,8 +34,8 @@ impl Client {
     }
 
     /// `GET /auth/users`.
-    pub async fn users(&self) -> Result<UserList, ClientError> {
-        self.ask(Method::GET, Path::new("/auth/users")).await
+    pub async fn users(&self, query: &PageQuery) -> Result<UserList, ClientError> {
+        self.ask(Method::GET, Path::new("/auth/users").query(query)?).await
     }
 
     /// `POST /auth/users`.

@@ -5,8 +5,8 @@
 
 use super::{Client, ClientError, Path, ResponseBody, TransportError};
 use crate::{
-    CleanupStatus, FileInfo, FileList, FilesQuery, Mount, MountBackup, MountList, PathQuery, Resources,
-    UnmountQuery, Unmounted,
+    CleanupStatus, FileInfo, FileList, FilesQuery, Mount, MountBackup, MountList, PageQuery, PathQuery,
+    Resources, UnmountQuery, Unmounted,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -55,8 +55,8 @@ impl Client {
     }
 
     /// `GET /restore/mounts`.
-    pub async fn mounts(&self) -> Result<MountList, ClientError> {
-        self.ask(Method::GET, Path::new("/restore/mounts")).await
+    pub async fn mounts(&self, query: &PageQuery) -> Result<MountList, ClientError> {
+        self.ask(Method::GET, Path::new("/restore/mounts").query(query)?).await
     }
 
     /// `GET /restore/{mount_id}`: the session as it is now, with what is known of its volumes since.

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod export;
 mod in_process;
+mod lists;
 mod path;
 mod remote;
 mod repositories;

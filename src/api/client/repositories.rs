@@ -6,9 +6,9 @@
 
 use super::{Client, ClientError, Path};
 use crate::{
-    CreateRepository, CreateVm, PatchRepository, Repository, RepositoryAnswer, RepositoryDeleted,
+    CreateRepository, CreateVm, PageQuery, PatchRepository, Repository, RepositoryAnswer, RepositoryDeleted,
     RepositoryList, RepositoryStorage, ScanReport, StorageAnswer, TestReport, TestRepository, Vm, VmAnswer,
-    VmDeleted, VmList, VmQuery,
+    VmDeleted, VmList,
 };
 use http::Method;
 use model::{RepositoryId, VmName};
@@ -22,8 +22,8 @@ impl Client {
     }
 
     /// `GET /repositories`.
-    pub async fn repositories(&self) -> Result<RepositoryList, ClientError> {
-        self.ask(Method::GET, Path::new("/repositories")).await
+    pub async fn repositories(&self, query: &PageQuery) -> Result<RepositoryList, ClientError> {
+        self.ask(Method::GET, Path::new("/repositories").query(query)?).await
     }
 
     /// `GET /repositories/{id}`; a name does as well, here and below.
@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// `GET /vms`.
-    pub async fn vms(&self, query: &VmQuery) -> Result<VmList, ClientError> {
+    pub async fn vms(&self, query: &PageQuery) -> Result<VmList, ClientError> {
         self.ask(Method::GET, Path::new("/vms").query(query)?).await
     }
 

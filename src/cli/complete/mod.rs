@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::place::Said;
 use crate::profiles::Profiles;
 use crate::show::{Show, one_line};
-use api::{Backup, BackupQuery, Client, VmQuery};
+use api::{Backup, BackupQuery, Client};
 use clap::builder::StyledStr;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Elvish, EnvCompleter, Fish, Powershell, Shells, Zsh};
@@ -85,10 +85,7 @@ pub fn program() -> String {
 /// Names of VMs.
 pub fn vms(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let found = ask(async |client| {
-        let query = VmQuery { limit: Some(1000), ..VmQuery::default() };
-        Some(client.vms(&query).await.ok()?.vms)
-    });
+    let found = ask(async |client| Some(client.all_vms().await.ok()?.vms));
     found
         .unwrap_or_default()
         .into_iter()
@@ -163,7 +160,7 @@ fn begins_stamp(text: &str) -> bool {
 /// Names of repositories.
 pub fn repositories(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let found = ask(async |client| Some(client.repositories().await.ok()?.repositories));
+    let found = ask(async |client| Some(client.all_repositories().await.ok()?.repositories));
     found
         .unwrap_or_default()
         .into_iter()
@@ -178,7 +175,7 @@ pub fn repositories(current: &OsStr) -> Vec<CompletionCandidate> {
 /// Ids and paths of what is open.
 pub fn mounts(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let found = ask(async |client| Some(client.mounts().await.ok()?.mounts)).unwrap_or_default();
+    let found = ask(async |client| Some(client.all_mounts().await.ok()?.mounts)).unwrap_or_default();
     let mut candidates = Vec::new();
     for mount in &found {
         let shown = mount.backup_id.as_ref().map_or(mount.vm_name.as_str(), |id| id.as_str());

@@ -7,7 +7,7 @@ use catalog::{User, UserChange};
 use model::UserName;
 
 impl Hub {
-    /// All users, by name.
+    /// All users, newest first.
     ///
     /// # Errors
     /// Only the catalog's own.

@@ -29,7 +29,8 @@ pub(super) fn completed(record: &Backup, stored: &[Stored]) -> Backup {
     for (on, stored) in done.disks.iter_mut().zip(stored) {
         on.status = Status::Completed;
         on.size_bytes = stored.image_bytes;
-        on.bytes_transferred = stored.stored_bytes;
+        // A client may have sent what came to nothing: zeros, or what was there before.
+        on.bytes_transferred = on.bytes_transferred.max(stored.stored_bytes);
         on.bytes_processed = on.capacity_bytes;
         on.blake3 = Some(stored.blake3.clone());
     }

@@ -12,7 +12,7 @@ use crate::leases::Guard;
 use crate::meter::Meter;
 use crate::points::{OpenRepository, lineage_of, open_repository};
 use crate::push::{self, Receiving, Session};
-use crate::telemetry::{progress_of, sum_up};
+use crate::telemetry::{done_of, progress_of, raise};
 use crate::{Error, Hub, Result, blocking};
 use api::{BackupPlan, JobView, PlannedDisk};
 use block::{BlockSource, Counters, Limiter};
@@ -29,9 +29,13 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Bytes of manifest for each granule that may be stored.
 const HASH_BYTES: u64 = 32;
+
+/// How long the end of a backup waits to hear what was told of it.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// A longer time between two looks at a client than this: the hub itself was not there.
 const AWAY: Duration = Duration::from_secs(5);
@@ -187,6 +191,7 @@ impl Job {
         let outcomes = supervise(join_all(copies), &mut report, &control, bounds).await;
         self.record = report.into_record();
         let stored = self.settle(outcomes, &control)?;
+        self.keep_told().await;
 
         self.record.phase = Phase::Finalizing;
         let mut report = Reporter::new(&hub, &self.record, &self.entry, Vec::new());
@@ -209,6 +214,15 @@ impl Job {
         }
         hub.note_capacities(&completed).await;
         Ok(completed)
+    }
+
+    /// What others were told of it, whoever said so, is not taken back by its end. Only for display: a catalog that does
+    /// not answer is not waited for.
+    async fn keep_told(&mut self) {
+        let row = self.hub.catalog().backup(&self.record.id);
+        if let Ok(Ok(Some(row))) = timeout(TOLD, row).await {
+            raise(&mut self.record, &done_of(&row));
+        }
     }
 
     /// Takes what the disks came to; where one failed, its error is the job's, unless the job was stopped
@@ -509,10 +523,8 @@ impl<'a> Reporter<'a> {
             on.bytes_processed = progress.processed.min(on.capacity_bytes);
         }
         let record = &mut self.record;
-        if let Some(session) = &self.session {
-            session.enter(record);
-        }
-        sum_up(record);
+        let told = self.session.as_ref().map(|session| session.told()).unwrap_or_default();
+        raise(record, &told);
         if record.phase == Phase::Transferring {
             let now = Instant::now();
             (record.transfer_speed_bps, record.eta_seconds) =

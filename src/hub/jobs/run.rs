@@ -166,8 +166,9 @@ impl Hub {
         }
         let last = progress_of(&ended, tally.phase());
         // The last numbers are only for display; the end is what counts.
-        if let Err(error) = self.catalog().record_job_progress(&ended.id, &last).await {
-            tracing::warn!(%error, id = %ended.id, "the last progress can't be written");
+        match self.catalog().record_job_progress(&ended.id, &last).await {
+            Ok(_) => self.keep_told(&mut ended).await,
+            Err(error) => tracing::warn!(%error, id = %ended.id, "the last progress can't be written"),
         }
         if let Err(error) = persist(|| self.catalog().finish_job(&ended.id, &end)).await {
             tracing::error!(%error, id = %ended.id, "the end of a job can't be written");
@@ -184,6 +185,16 @@ impl Hub {
             guard.release().await;
         }
         entry.view.send_replace(view_of(&ended));
+    }
+}
+
+impl Hub {
+    /// What others were told of a job, whoever said so, is not taken back by its end.
+    async fn keep_told(&self, ended: &mut JobRecord) {
+        if let Ok(Some(row)) = self.catalog().job(&ended.id).await {
+            ended.bytes_transferred = ended.bytes_transferred.max(row.bytes_transferred);
+            ended.bytes_processed = ended.bytes_processed.max(row.bytes_processed.min(ended.total_bytes));
+        }
     }
 }
 

@@ -6,10 +6,11 @@
 use super::life::Life;
 use super::serve::PushTarget;
 use crate::control::Control;
+use crate::telemetry::Done;
 use crate::{Error, Result};
 use api::Telemetry;
 use jiff::Timestamp;
-use model::{Backup, BackupId, DiskIndex};
+use model::{BackupId, DiskIndex};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,13 +39,11 @@ struct State {
 
 /// What the client has said last.
 struct Told {
-    /// By its own clock, and not after the hub's.
     at: Timestamp,
     heard: Instant,
     speed: u64,
     eta: Option<u64>,
-    /// Stored and dealt with.
-    disks: BTreeMap<DiskIndex, (u64, u64)>,
+    disks: BTreeMap<DiskIndex, Done>,
 }
 
 impl Session {
@@ -131,20 +130,18 @@ impl Session {
         if self.lock().done { Timestamp::now() } else { self.life.last() }
     }
 
-    /// Takes what the client says of itself; false where it has said something newer before.
-    pub(crate) fn note(&self, message: &Telemetry) -> bool {
+    /// Takes what the client said of itself at that moment (by its clock, and not after the hub's) of its disks; false
+    /// where it has said something newer before.
+    pub(crate) fn note(&self, message: &Telemetry, at: Timestamp, said: BTreeMap<DiskIndex, Done>) -> bool {
         let mut state = self.lock();
-        // A clock that is ahead must not make all that is said with a right one old.
-        let at = message.timestamp.min(Timestamp::now());
         let mut disks = match &state.told {
             Some(told) if told.at >= at => return false,
             Some(told) => told.disks.clone(),
             None => BTreeMap::new(),
         };
-        for disk in &message.disks {
-            let now = (disk.bytes_transferred, disk.bytes_processed.unwrap_or(disk.bytes_transferred));
-            let kept = disks.entry(DiskIndex(disk.disk_index)).or_default();
-            *kept = (kept.0.max(now.0), kept.1.max(now.1));
+        for (index, done) in said {
+            let kept: &mut Done = disks.entry(index).or_default();
+            *kept = kept.max(done);
         }
         self.life.heard();
         state.told = Some(Told {
@@ -157,16 +154,9 @@ impl Session {
         true
     }
 
-    /// Puts what the client says of itself into a record, as far as it is more than what is known.
-    pub(crate) fn enter(&self, record: &mut Backup) {
-        let state = self.lock();
-        let Some(told) = &state.told else { return };
-        for disk in &mut record.disks {
-            if let Some((transferred, processed)) = told.disks.get(&disk.index) {
-                disk.bytes_transferred = disk.bytes_transferred.max((*transferred).min(disk.capacity_bytes));
-                disk.bytes_processed = disk.bytes_processed.max((*processed).min(disk.capacity_bytes));
-            }
-        }
+    /// The most that the client has said of each disk.
+    pub(crate) fn told(&self) -> BTreeMap<DiskIndex, Done> {
+        self.lock().told.as_ref().map(|told| told.disks.clone()).unwrap_or_default()
     }
 
     /// Speed and time to go as the client told them a moment ago.

@@ -134,16 +134,21 @@ impl Hub {
         Ok(Scope { vms: vms.collect(), which, since: None, until: None, points_total })
     }
 
+    /// By name. One that is added meanwhile moves the others on: none is there twice.
     async fn all_vms(&self, only: Only<'_>) -> Result<Vec<Points>> {
-        let mut all = Vec::new();
+        let (mut all, mut seen) = (BTreeMap::new(), 0);
         loop {
-            let (vms, total) = self.vms_among(PAGE, all.len() as u64, only).await?;
-            let got = vms.len();
-            all.extend(vms.into_iter().map(|vm| Points::Of(vm.name, vm.context_id)));
-            if got == 0 || all.len() as u64 >= total {
-                return Ok(all);
+            let (vms, total) = self.vms_among(PAGE, seen, only).await?;
+            let got = vms.len() as u64;
+            seen += got;
+            all.extend(vms.into_iter().map(|vm| (vm.context_id, vm.name)));
+            if got == 0 || seen >= total {
+                break;
             }
         }
+        let mut all: Vec<_> = all.into_iter().map(|(context, name)| (name, context)).collect();
+        all.sort();
+        Ok(all.into_iter().map(|(name, context)| Points::Of(name, context)).collect())
     }
 
     async fn count_points(&self, only: Only<'_>) -> Result<u64> {

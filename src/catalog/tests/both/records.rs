@@ -2,20 +2,24 @@
 
 use crate::samples::{context, pending, point, repository, second, vm, vm_name};
 use catalog::{AuditEntry, AuditFilter, BackupFilter, Error, JobFilter, LogEntry, LogLevel};
-use model::{RepositoryId, Space, Status};
+use model::{RepositoryId, Space, Status, Vm};
 
 #[tokio::test]
 async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
+    let made = |name: &str| {
+        let at = if name == "a" { 2 } else { 1 };
+        Vm { created_at: second(at), updated_at: second(at), ..vm(name) }
+    };
     for name in ["c", "a", "b"] {
-        catalog.insert_vm(&vm(name)).await.unwrap();
+        catalog.insert_vm(&made(name)).await.unwrap();
     }
     let page = catalog.vms(2, 0, None).await.unwrap();
-    assert_eq!((page.items, page.total), (vec![vm("a"), vm("b")], 3));
-    assert_eq!(catalog.vms(2, 2, None).await.unwrap().items, [vm("c")]);
+    assert_eq!((page.items, page.total), (vec![made("a"), made("c")], 3), "the newest come first");
+    assert_eq!(catalog.vms(2, 2, None).await.unwrap().items, [made("b")]);
     let some = catalog.vms(1, 1, Some(&[vm_name("c"), vm_name("a"), vm_name("x")])).await.unwrap();
-    assert_eq!((some.items, some.total), (vec![vm("c")], 2));
+    assert_eq!((some.items, some.total), (vec![made("c")], 2));
     let none = catalog.vms(10, 0, Some(&[])).await.unwrap();
     assert_eq!((none.items, none.total), (Vec::new(), 0), "who may see no VM sees none");
     assert_eq!(catalog.vm_by_name(&vm_name("A")).await.unwrap(), None, "names are told apart by case");
@@ -26,7 +30,7 @@ async fn a_vm_is_listed_changed_and_removed_unless_it_has_backups() {
     assert!(matches!(&error, Error::AlreadyExists { what: "VM", id } if id == "a"), "{error}");
     assert!(matches!(catalog.insert_vm(&vm("a")).await.unwrap_err(), Error::AlreadyExists { .. }));
 
-    let mut changed = vm("a");
+    let mut changed = made("a");
     changed.disks.pop();
     changed.disks[0].capacity_bytes = Some(1);
     catalog.update_vm(&changed).await.unwrap();

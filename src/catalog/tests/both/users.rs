@@ -13,10 +13,11 @@ async fn revoked(catalog: &Catalog, id: &str) -> Option<Timestamp> {
 async fn users_come_out_as_they_went_in_and_their_names_are_taken_once() {
     let Some(fixture) = super::fixture().await else { return };
     let catalog = &fixture.catalog;
-    let (admin, viewer) = (user("admin", Role::Admin), user("a.viewer", Role::Viewer));
+    let viewer = user("a.viewer", Role::Viewer);
+    let admin = User { created_at: second(9), ..user("admin", Role::Admin) };
     catalog.insert_user(&viewer, false).await.unwrap();
     catalog.insert_user(&admin, true).await.unwrap();
-    assert_eq!(catalog.users().await.unwrap(), [viewer.clone(), admin.clone()]);
+    assert_eq!(catalog.users().await.unwrap(), [admin.clone(), viewer.clone()], "the newest come first");
     assert_eq!(catalog.user(&admin.name).await.unwrap(), Some(admin.clone()));
     assert_eq!(catalog.user(&user_name("nobody")).await.unwrap(), None);
     let error = catalog.insert_user(&viewer, false).await.unwrap_err();

@@ -5,6 +5,7 @@ mod auth;
 mod backups;
 mod errors;
 mod events;
+mod lists;
 mod older;
 mod openapi;
 mod places;

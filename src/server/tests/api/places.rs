@@ -1,7 +1,7 @@
 //! Repositories, VMs, health and doctor.
 
 use crate::support::{Site, has_keys, vm};
-use api::{CreateVm, CreateVmDisk, DoctorFix, ErrorCode, PatchRepository, VmQuery};
+use api::{CreateVm, CreateVmDisk, DoctorFix, ErrorCode, PageQuery, PatchRepository};
 use model::RepositoryId;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn a_repository_is_made_tested_changed_and_forgotten() {
     let name = RepositoryId::new("nas").unwrap();
     let shown = site.client.repository(&name).await.unwrap();
     assert_eq!(made.body["repository"]["id"], json!(shown.id));
-    assert_eq!(site.client.repositories().await.unwrap().repositories.len(), 1);
+    assert_eq!(site.client.all_repositories().await.unwrap().repositories.len(), 1);
     let storage = site.client.repository_storage(&shown.id).await.unwrap();
     assert!(storage.total_size_bytes >= storage.used_size_bytes && storage.reserve_bytes > 0);
     let test = site.call("POST", "/repositories/test", json!({"repository_id": "nas"})).await;
@@ -83,7 +83,7 @@ async fn a_vm_is_registered_shown_and_forgotten() {
     assert_eq!(made.disks.iter().map(|disk| disk.disk_key).collect::<Vec<_>>(), [2000, 2001]);
     assert_eq!(site.client.create_vm(&request).await.unwrap_err().code(), ErrorCode::AlreadyExists);
     assert_eq!(site.client.vm(&name).await.unwrap(), made);
-    assert_eq!(site.client.vms(&VmQuery::default()).await.unwrap().total, 1);
+    assert_eq!(site.client.vms(&PageQuery::default()).await.unwrap().total, 1);
     assert_eq!(site.client.delete_vm(&name).await.unwrap().vm_name, name);
     assert_eq!(site.client.vm(&name).await.unwrap_err().code(), ErrorCode::VmNotFound);
 }

@@ -427,7 +427,7 @@ async fn what_a_client_had_open_is_closed_when_nothing_is_heard_of_it() {
     ];
     // The list asks for none of them.
     let open = async |ids: &[String; 2]| {
-        let list = client.mounts().await.unwrap().mounts;
+        let list = client.all_mounts().await.unwrap().mounts;
         ids.iter().filter(|id| list.iter().any(|mount| mount.mount_id == **id)).count()
     };
     assert_eq!(open(&silent).await, 2);

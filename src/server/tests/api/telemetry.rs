@@ -1,7 +1,8 @@
 //! Progress from outside.
 
-use crate::support::Site;
-use model::Phase;
+use crate::support::{Site, vm};
+use api::StartBackup;
+use model::{Phase, RequestedType, Status};
 use serde_json::{Value, json};
 
 fn message(processed: u64) -> Value {
@@ -39,6 +40,78 @@ async fn progress_never_goes_back_and_an_ended_job_takes_none() {
     site.ended(&id).await;
     let answer = site.call("POST", &path, message(4 << 20)).await;
     assert_eq!(answer.refused(409, "job_ended")["details"]["status"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_all_disks_together_counts_and_disks_that_there_are_not_are_refused() {
+    let site = Site::new().await;
+    let (one, two) = (site.disk("a.raw", 4096, 1), site.disk("b.raw", 4096, 2));
+    let mut request =
+        StartBackup { sources: vec![one, two], ..StartBackup::new(vm("a"), RequestedType::Full) };
+    request.bandwidth_limit_bps = Some(64 << 10);
+    let id = site.client.start_backup(&request).await.unwrap().backup.id;
+    site.until("data to move", async || {
+        let now = site.client.backup(&id).await.unwrap();
+        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
+    })
+    .await;
+    let path = format!("/telemetry/backup/{id}");
+    let mut of_all = message(6 << 20);
+    of_all["total_bytes"] = json!(8 << 20);
+    of_all.as_object_mut().unwrap().remove("disks");
+    assert_eq!(site.call("POST", &path, of_all.clone()).await.status, 200);
+    let now = site.client.backup(&id).await.unwrap();
+    assert!(now.bytes_transferred >= 6 << 20 && now.progress_percent >= 75.0, "{now:?}");
+    assert_eq!(
+        now.bytes_transferred,
+        now.disk_results.iter().map(|disk| disk.bytes_transferred).sum::<u64>()
+    );
+    // More than there is.
+    of_all["bytes_transferred"] = json!(u64::MAX);
+    of_all["timestamp"] = json!(jiff::Timestamp::now());
+    assert_eq!(site.call("POST", &path, of_all).await.status, 200);
+    let now = site.client.backup(&id).await.unwrap();
+    assert_eq!((now.bytes_transferred, now.total_bytes, now.progress_percent), (8 << 20, 8 << 20, 100.0));
+
+    let row = |index: u32, key: u32| json!({"disk_index": index, "disk_key": key, "bytes_transferred": 1, "total_bytes": 2, "status": "running"});
+    for (rows, told) in [
+        (vec![row(0, 2000), row(1, 2000)], "disk_key 2000 is not that of disk_index 1"),
+        (vec![row(u32::MAX, 1999)], "disk_key 1999"),
+        (vec![row(0, 2000), row(2, 2002)], "which has 0, 1"),
+        (vec![row(1, 2001), row(1, 2001)], "told twice"),
+    ] {
+        let mut wrong = message(1);
+        wrong["disks"] = rows.into();
+        let answer = site.call("POST", &path, wrong).await;
+        let body = answer.refused(400, "invalid_request");
+        assert_eq!(body["details"]["field"], "disks");
+        assert!(body["error"].as_str().unwrap().contains(told), "{body}");
+    }
+    site.client.cancel_backup(&id).await.unwrap();
+    site.ended(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_takes_nothing_back_of_what_was_told() {
+    let site = Site::new().await;
+    // Half of it is a hole.
+    let source = site.disk("a.raw", 2048, 1);
+    std::fs::File::options().write(true).open(site.path("a.raw")).unwrap().set_len(4 << 20).unwrap();
+    let mut request = site.full("a", &source);
+    request.bandwidth_limit_bps = Some(512 << 10);
+    let id = site.client.start_backup(&request).await.unwrap().backup.id;
+    site.until("data to move", async || {
+        let now = site.client.backup(&id).await.unwrap();
+        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
+    })
+    .await;
+    let path = format!("/telemetry/backup/{id}");
+    assert_eq!(site.call("POST", &path, message(3 << 20)).await.status, 200);
+    let ended = site.job_ended(&id.clone().into()).await;
+    let record = site.client.backup(&id).await.unwrap();
+    assert_eq!(record.status, Status::Completed, "{record:?}");
+    assert_eq!((record.bytes_transferred, ended.bytes_transferred), (3 << 20, 3 << 20));
+    assert_eq!(record.disk_results[0].bytes_transferred, 3 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
