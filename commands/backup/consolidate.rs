@@ -76,7 +76,7 @@ impl Args {
             if plan.deleted.is_empty() {
                 app.ui.note(&format!("{vm}: nothing is older than that, every backup stays"));
             } else {
-                cli::confirm(&app.ui, &question(&plan, &app.ui.show)).during(attempt)?;
+                cli::confirm_plan(&app.ui, &question(&plan, &app.ui.show)).during(attempt)?;
             }
             let request = Consolidate { dry_run: false, ..request.clone() };
             follow(app, client, attempt(), async {

@@ -67,7 +67,7 @@ impl Args {
                     summary::deleted(&app.ui, None, &plan);
                     return Ok(Exit::Done);
                 }
-                cli::confirm(&app.ui, &question(&plan, &app.ui.show)).during(attempt)?;
+                cli::confirm_plan(&app.ui, &question(&plan, &app.ui.show)).during(attempt)?;
             }
             // The record of a backup that never became a point holds nothing to merge.
             if self.merge && backup.status == Status::Completed {

@@ -39,6 +39,9 @@ impl Args {
         hub.wait(async {
             let mut interrupts = Interrupts::listen()?;
             let again = client.retry_backup(&failed.id).await.during(attempt)?.backup;
+            if !again.nbd_targets_string.is_empty() {
+                app.ui.note(&format!("its client writes it to {}", again.nbd_targets_string));
+            }
             let follow = Follow::new(client, &app.ui, OnStop::Cancel, Reporter::new(&app.ui));
             let work = backup_job::to_its_end(&follow, client, &app.ui, &again);
             let ends = follow.all(&mut interrupts, [work]).await;

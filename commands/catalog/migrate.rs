@@ -52,7 +52,7 @@ impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
         let from = match &self.from {
             Some(from) => catalog_place::named_place(from)?,
-            None => app.catalog()?,
+            None => catalog_place::in_use(app)?,
         };
         let to = catalog_place::named_place(&self.to)?;
         let tables = catalog_place::copy(app, &from, &to, self.dry_run)?;

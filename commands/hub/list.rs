@@ -2,6 +2,7 @@
 
 use cli::profiles::{Profile, Profiles};
 use cli::{App, Column, Exit, Manual, Result, TableArgs, tokens};
+use jiff::Timestamp;
 use serde_json::json;
 
 const MANUAL: Manual = Manual {
@@ -26,6 +27,12 @@ struct Row {
     logged_in: bool,
 }
 
+impl Row {
+    fn expired(&self) -> bool {
+        self.logged_in && self.profile.expires_at.is_some_and(|at| at <= Timestamp::now())
+    }
+}
+
 fn word(is: bool) -> String {
     if is { "yes" } else { "" }.to_owned()
 }
@@ -40,7 +47,15 @@ const COLUMNS: &[Column<Row>] = &[
         cell: |row, _| row.profile.user.clone().unwrap_or_default(),
     },
     Column { name: "in-use", weight: 7, right: false, cell: |row, _| word(row.current) },
-    Column { name: "logged-in", weight: 5, right: false, cell: |row, _| word(row.logged_in) },
+    Column {
+        name: "logged-in",
+        weight: 5,
+        right: false,
+        cell: |row, _| match row.expired() {
+            true => "expired".to_owned(),
+            false => word(row.logged_in),
+        },
+    },
     Column {
         name: "certificate",
         weight: 0,
@@ -76,7 +91,8 @@ impl Args {
                         "fingerprint": row.profile.fingerprint,
                         "ca": row.profile.ca,
                         "current": row.current,
-                        "logged_in": row.logged_in,
+                        "logged_in": row.logged_in && !row.expired(),
+                        "expires_at": row.profile.expires_at.filter(|_| row.logged_in),
                     })
                 })
                 .collect();

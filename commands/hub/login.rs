@@ -93,6 +93,7 @@ impl Args {
         }
         let (token, logged_in) = self.credentials(app, &address, &trust).during(attempt)?;
         profile.user = logged_in.user.clone();
+        profile.expires_at = logged_in.expires_at;
         let kept = tokens::store(&name, &token, self.keep)?;
         profiles.hubs.insert(name.clone(), profile);
         profiles.current = Some(name.clone());

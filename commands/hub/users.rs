@@ -2,6 +2,7 @@
 
 use api::{ChangePassword, CreateUser, Login, PatchUser, User};
 use cli::place::{Place, Served};
+use cli::profiles::Profiles;
 use cli::secret::{self, Secret};
 use cli::{App, Column, During, Exit, Failure, Manual, Result, TableArgs, Work, tokens};
 use model::{Role, UserName};
@@ -271,6 +272,11 @@ fn log_in_again(served: Served, name: &str, password: &Secret) -> Result<bool> {
     let logged_in = cli::wait(client.login(&login))??;
     let keeper = tokens::keeper(&profile)?;
     tokens::store(&profile, &Secret::new(logged_in.token), keeper)?;
+    let mut profiles = Profiles::load()?;
+    if let Some(known) = profiles.hubs.get_mut(&profile) {
+        known.expires_at = Some(logged_in.expires_at);
+        profiles.save()?;
+    }
     Ok(true)
 }
 

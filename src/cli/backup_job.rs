@@ -8,7 +8,7 @@ use crate::progress::Task;
 use crate::summary;
 use crate::ui::Ui;
 use api::{Backup, BackupStarted, Client, ClientError, ErrorCode, JobView, StartBackup};
-use model::{JobType, Status};
+use model::{JobType, SourceUri, Status};
 use std::time::{Duration, Instant};
 
 /// The longest pause between two tries for a lock.
@@ -95,7 +95,12 @@ pub async fn completed(follow: &Follow<'_>, client: &Client, ui: &Ui, backup: &B
     let note = started(backup, ui);
     let job = follow.job(task(backup), &note).await?;
     let verb = if job.status == Status::Cancelled { "was cancelled" } else { "failed" };
-    let job = follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name))?;
+    let job = follow.outcome(job, &format!("the backup of {} {verb}", backup.vm_name));
+    let job =
+        job.map_err(|failure| match backup.disk_results.iter().any(|disk| disk.source == SourceUri::Push) {
+            true => failure.next("look at the machine that sends its disks, and let it push again"),
+            false => failure,
+        })?;
     record(follow, client, backup, &job).await
 }
 

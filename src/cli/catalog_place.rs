@@ -10,8 +10,9 @@
 use crate::Exit;
 use crate::connect::{App, Work, runtime};
 use crate::failure::{Failure, Result, chain};
-use crate::place::Said;
+use crate::place::{Place, Said, Served};
 use crate::serve;
+use api::HubAddress;
 use hub::CatalogLocation;
 pub use hub::CopiedTable;
 use std::ffi::OsString;
@@ -32,6 +33,26 @@ pub fn given(said: &Said, folder: &Path) -> Result<Option<CatalogLocation>> {
     match serve::configured_catalog(folder)? {
         Some((catalog, password_file)) => located(&catalog, password_file.as_deref()).map(Some),
         None => Ok(None),
+    }
+}
+
+/// The catalog of this machine, where it is that of the hub in use.
+///
+/// # Errors
+/// A hub elsewhere; as [`given`].
+pub fn in_use(app: &App) -> Result<CatalogLocation> {
+    match app.said.place()? {
+        Place::Served(Served { address: address @ HubAddress::Network { .. }, .. }) => Err(Failure::usage(
+            format!("the hub in use is at {address}, and its catalog is not to be had from here"),
+        )
+        .next("run this on the hub's machine, or say which catalog is meant: --from CATALOG")),
+        Place::Served(_) => {
+            app.ui.warn(
+                "a hub serves here: what it changes from now on is not in the copy; stop it before you copy",
+            );
+            app.catalog()
+        }
+        Place::Embedded(_) => app.catalog(),
     }
 }
 

@@ -11,13 +11,25 @@ use std::io::{self, IsTerminal};
 /// # Errors
 /// Usage where nobody can be asked; interrupted where Ctrl-C was the answer; refused where it was no.
 pub fn confirm(ui: &Ui, question: &str) -> Result<()> {
+    ask_whether(ui, question, "add --yes if that is what you want")
+}
+
+/// The same for a command that has `--dry-run`.
+///
+/// # Errors
+/// Those of [`confirm`].
+pub fn confirm_plan(ui: &Ui, question: &str) -> Result<()> {
+    ask_whether(ui, question, "add --yes if that is what you want, or --dry-run to see what would happen")
+}
+
+fn ask_whether(ui: &Ui, question: &str, instead: &str) -> Result<()> {
     if ui.yes {
         return Ok(());
     }
     if ui.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::usage("this asks a question, and there is no terminal to ask on")
             .why(question.to_owned())
-            .next("add --yes if that is what you want, or --dry-run to see what would happen"));
+            .next(instead));
     }
     let answer =
         dialoguer::Confirm::new().with_prompt(question).default(false).wait_for_newline(true).interact_opt();

@@ -9,7 +9,7 @@ pub struct Span(pub Duration);
 
 /// A text that is no span of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration: write 90s, 5m, 4h, 2d or 1h30m")]
+#[error("{0:?} is not a duration: write 90s, 5m, 4h, 2d, 1w or 1h30m")]
 pub struct SpanError(String);
 
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
@@ -38,6 +38,7 @@ impl FromStr for Span {
                 "m" | "min" => 60_000,
                 "h" => 3_600_000,
                 "d" => 86_400_000,
+                "w" => 604_800_000,
                 _ => return Err(error()),
             };
             let part = Duration::from_millis(number.checked_mul(millis).ok_or_else(error)?);
@@ -77,6 +78,7 @@ mod tests {
             ("1h30m", 5400.0),
             ("1h 30m", 5400.0),
             ("2d", 172_800.0),
+            ("1w", 604_800.0),
             ("250ms", 0.25),
             ("0s", 0.0),
         ] {

@@ -247,6 +247,9 @@ pub fn ended_badly(job: &JobView, what: &str, stop: Option<Exit>) -> Failure {
         (Status::Cancelled, _) if job.job_type == JobType::Consolidate => {
             "it was asked to end; all backups that are left are whole".to_owned()
         }
+        (Status::Cancelled, Some(message)) if message != "cancelled" => {
+            format!("{message}; nothing of it is left")
+        }
         (Status::Cancelled, _) => "it was asked to end; nothing of it is left".to_owned(),
         (_, Some(message)) => message.clone(),
         (status, None) => format!("the job ended as {status}"),
@@ -328,6 +331,10 @@ mod tests {
             assert_eq!(ended_badly(&job(Status::Cancelled, None), "x", stop).exit, exit);
         }
         assert_eq!(ended_badly(&job(Status::Cancelled, None), "x", None).exit, Exit::Interrupted);
+        let stopped =
+            JobView { error_message: Some("the hub was stopped".into()), ..job(Status::Cancelled, None) };
+        let why = ended_badly(&stopped, "x", None).why;
+        assert_eq!(why.as_deref(), Some("the hub was stopped; nothing of it is left"));
         assert_eq!(ended_badly(&job(Status::Failed, None), "x", Some(Exit::Interrupted)).exit, Exit::Failed);
     }
 }

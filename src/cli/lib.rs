@@ -45,7 +45,7 @@ mod ui;
 pub mod usage;
 
 pub use arguments::{BackupArg, duration, source, tag, words};
-pub use confirm::{ask, confirm};
+pub use confirm::{ask, confirm, confirm_plan};
 pub use connect::{App, Connection, During, Work, remote, wait};
 pub use duration::{Span, SpanError, short as short_duration};
 pub use exit::Exit;

@@ -4,6 +4,7 @@
 //! elsewhere ([`tokens`](crate::tokens)). The file is replaced whole, and is for its owner only.
 
 use crate::failure::{Failure, Result};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -34,6 +35,9 @@ pub struct Profile {
     /// As whom the user is logged in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// Its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
@@ -45,7 +49,7 @@ pub struct Profile {
 impl Profile {
     /// A profile that knows no more than where the hub is.
     pub fn new(url: &str) -> Self {
-        Profile { url: url.to_owned(), user: None, fingerprint: None, ca: None }
+        Profile { url: url.to_owned(), user: None, expires_at: None, fingerprint: None, ca: None }
     }
 }
 

@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 pub(crate) enum Stop {
     /// Somebody asked.
     Cancelled,
+    /// The process that runs it ends.
+    Ending,
     /// Its time limit, in seconds, is over.
     TimedOut(u64),
     /// The repository ran full.
@@ -39,6 +41,7 @@ impl Stop {
     pub(crate) fn error(&self) -> Option<Error> {
         match self {
             Stop::Cancelled => Some(Error::Cancelled),
+            Stop::Ending => Some(Error::Ending),
             Stop::TimedOut(seconds) => Some(Error::TimedOut(*seconds)),
             Stop::NoSpace { place, available, reserve } => Some(Error::NoSpace {
                 place: place.clone(),

@@ -284,6 +284,9 @@ pub enum Error {
     /// Ended by request.
     #[error("cancelled")]
     Cancelled,
+    /// Ended with the process that ran it.
+    #[error("the hub that ran it was stopped")]
+    Ending,
     /// The time limit is over.
     #[error("not done within {0} s")]
     TimedOut(u64),
@@ -371,7 +374,7 @@ impl Error {
             Error::NoSpace { .. } => ErrorCode::NoSpace,
             Error::Reported(_) => ErrorCode::SourceUnavailable,
             Error::Silent(_) => ErrorCode::TimedOut,
-            Error::Cancelled => ErrorCode::Cancelled,
+            Error::Cancelled | Error::Ending => ErrorCode::Cancelled,
             Error::TimedOut(_) => ErrorCode::TimedOut,
             Error::WrongPassword { .. } => ErrorCode::Unauthorized,
             Error::TooManyLogins { locked: true, .. } => ErrorCode::Locked,
@@ -395,7 +398,7 @@ impl Error {
     /// What to do next, for a person.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::Invalid { .. } | Error::Cancelled | Error::Job { .. } | Error::Internal(_) => return None,
+            Error::Invalid { .. } | Error::Cancelled | Error::Ending | Error::Job { .. } | Error::Internal(_) => return None,
             Error::Unsupported { hint, .. }
             | Error::Exists { hint, .. }
             | Error::Conflict { hint, .. }
@@ -527,6 +530,11 @@ impl Error {
 
     pub(crate) fn invalid(field: &'static str, reason: impl ToString) -> Self {
         Error::Invalid { field, reason: reason.to_string() }
+    }
+
+    /// True where nothing went wrong: it was ended by request, or with its process.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        matches!(self, Error::Cancelled | Error::Ending)
     }
 
     pub(crate) fn missing(what: Missing, id: impl ToString) -> Self {

@@ -170,6 +170,7 @@ impl Service {
                 return;
             }
         };
+        let mut taken = true;
         if let Some(certificate) = &self.certificate {
             match certificate.reload(&fresh.settings) {
                 Ok(()) => {
@@ -178,7 +179,10 @@ impl Service {
                     self.settings.tls_certificate.clone_from(&fresh.settings.tls_certificate);
                     self.settings.tls_key.clone_from(&fresh.settings.tls_key);
                 }
-                Err(error) => tracing::error!("the certificate was not read again: {error}"),
+                Err(error) => {
+                    taken = false;
+                    tracing::error!("the certificate was not read again: {error}");
+                }
             }
         }
         level(&fresh.settings.log_level);
@@ -187,7 +191,9 @@ impl Service {
         if !changed.is_empty() {
             tracing::warn!("these settings take effect at the next start: {}", changed.join(", "));
         }
-        tracing::info!("the settings were read again");
+        if taken {
+            tracing::info!("the settings were read again");
+        }
     }
 
     /// Waits for running jobs, then cancels them and waits for that. A second wish to stop ends the process.

@@ -121,7 +121,7 @@ impl Hub {
 
 /// Ends a record with an error.
 pub(crate) fn fail(record: &mut Backup, error: &Error) {
-    let status = if matches!(error, Error::Cancelled) { Status::Cancelled } else { Status::Failed };
+    let status = if error.is_cancelled() { Status::Cancelled } else { Status::Failed };
     record.status = status;
     record.phase = Phase::Failed;
     record.error_message = Some(error.to_string());

@@ -234,7 +234,7 @@ impl Job {
             match outcome {
                 Ok(done) => stored.push(done),
                 Err(error) => {
-                    if !matches!(error, Error::Cancelled) {
+                    if !error.is_cancelled() {
                         on.error_message = Some(error.to_string());
                     }
                     if failed.as_ref().is_none_or(|before| weight(before) < weight(&error)) {
@@ -282,7 +282,7 @@ impl From<Error> for Failed {
 /// disk had failed it before.
 fn weight(error: &Error) -> u8 {
     match error {
-        Error::Cancelled => 0,
+        Error::Cancelled | Error::Ending => 0,
         Error::Reported(_) => 1,
         _ => 2,
     }

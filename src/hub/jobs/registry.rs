@@ -62,11 +62,11 @@ impl Registry {
         control.map(|control| control.stop(reason)).is_some()
     }
 
-    /// Asks all to stop.
+    /// Asks all to stop, because this process ends.
     pub(crate) fn stop_all(&self) {
         let all: Vec<_> = self.lock().values().map(|running| Arc::clone(&running.control)).collect();
         for control in all {
-            control.stop(Stop::Cancelled);
+            control.stop(Stop::Ending);
         }
     }
 

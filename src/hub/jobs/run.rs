@@ -158,8 +158,7 @@ impl Hub {
             Err(error) => {
                 // A stop shows up as all kinds of errors below; the reason for it is what is to be known.
                 let error = reason.unwrap_or(error);
-                let cancelled = matches!(error, Error::Cancelled);
-                end.status = if cancelled { Status::Cancelled } else { Status::Failed };
+                end.status = if error.is_cancelled() { Status::Cancelled } else { Status::Failed };
                 end.error_message = Some(error.to_string());
                 end.error_code = Some(error.code().as_str().to_owned());
             }
