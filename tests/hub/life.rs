@@ -90,7 +90,13 @@ fn a_stopped_hub_lets_its_jobs_end_or_cancels_them_cleanly() {
             assert_eq!(site.bare_json(&format!("backup show {id}"))["backup"]["status"], "running");
         }
         assert_eq!(hub.running.wait(Duration::from_secs(60)).code, 0);
-        assert_eq!(site.bare_json(&format!("backup show {id}"))["backup"]["status"], status);
+        let ended = &site.bare_json(&format!("backup show {id}"))["backup"];
+        assert_eq!(ended["status"], status);
+        if status == "cancelled" {
+            assert_eq!(ended["error_message"], "the hub that ran it was stopped");
+            let watched = site.bare_run(&format!("backup watch {id}"));
+            watched.failed_with(130, &["the hub that ran it was stopped; nothing of it is left"]);
+        }
         site.assert_nothing_left_over();
     }
 }

@@ -216,6 +216,15 @@ fn a_login_ends_by_itself() {
     assert_eq!(hub.status(&token, "/backups"), 200);
     eventually("it ends", Duration::from_secs(15), || hub.status(&token, "/backups") == 401);
     hub.site.bare_run("backup list").failed_with(12, &["no longer", "hub login"]);
+    let listed = hub.site.bare_json("hub list");
+    assert_eq!(listed["hubs"][0]["logged_in"], false, "{listed}");
+    let shown = hub.site.bare_run("hub list").stdout;
+    assert!(shown.contains("expired"), "{shown}");
+    // What is copied is the catalog of this machine, which is not that of the hub in use.
+    let to = hub.site.path("copy.db");
+    let migrate = format!("catalog migrate --to {}", to.display());
+    hub.site.bare_run(&migrate).failed_with(2, &["the hub in use is at https://", "--from CATALOG"]);
+    assert!(!to.exists());
 }
 
 #[test]

@@ -95,6 +95,10 @@ fn a_time_limit_and_a_client_that_never_comes_end_it() {
     assert_eq!(ended["error_code"], "timed_out");
     assert!(ended["error_message"].as_str().unwrap().contains("nothing was heard of it for 3 s"), "{ended}");
     target.assert_given_back(&never);
+    // Who tries it again is told where it is written, and what to do about a client that does not come.
+    let again = target.site.bare_run(&format!("backup retry {}", id(&never)));
+    again.failed_with(1, &["its client writes it to 2000:nbd://", "let it push again"]);
+    assert!(!again.stderr.contains("--timeout"), "{again:#?}");
     // One that connects and says nothing is no better.
     let mute = target.start("web", "full", &[8 * MIB], json!({}));
     let held = TcpStream::connect(format!("127.0.0.1:{}", ports_and_uris(&mute)[0].0)).unwrap();
