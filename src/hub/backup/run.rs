@@ -580,7 +580,13 @@ impl<'a> Reporter<'a> {
 impl Report for Reporter<'_> {
     fn show(&mut self) {
         self.refresh();
-        self.view.send_replace(JobView::from(&self.record));
+        let now = JobView::from(&self.record);
+        // Of a client that does nothing there is nothing to tell.
+        self.view.send_if_modified(|before| {
+            let news = *before != now;
+            *before = now;
+            news
+        });
     }
 
     async fn write(&mut self) -> Result<bool> {

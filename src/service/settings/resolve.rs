@@ -79,6 +79,15 @@ impl Source {
                 apply(&key, &value, Origin::File(path.clone()))?;
             }
         }
+        if let Some((name, meant)) = std::env::vars_os().find_map(|(name, _)| misspelt(name.to_str()?)) {
+            let hint = Some(format!("did you mean {meant}?"));
+            return Err(wrong(
+                &name,
+                &Origin::Environment(name.clone()),
+                "there is no such setting".into(),
+                hint,
+            ));
+        }
         for setting in SETTINGS {
             let name = setting.variable();
             match std::env::var(&name) {
@@ -192,6 +201,22 @@ fn find(key: &str, origin: &Origin) -> Result<&'static Setting> {
         _ => "sendense-ctl hub config show lists every setting".to_owned(),
     };
     Err(wrong(key, origin, "there is no such setting".to_owned(), Some(hint)))
+}
+
+/// The variable, and the one that may have been meant, where it is none of a setting and looks like one: it begins as
+/// those of a section do, or is off by two letters. Others are nobody's, or somebody else's.
+fn misspelt(name: &str) -> Option<(String, String)> {
+    let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+    if !name.starts_with("SENDENSE_") || known.iter().any(|known| known == name) {
+        return None;
+    }
+    let section = SETTINGS.iter().filter_map(|setting| setting.key.split_once('.')).any(|(section, _)| {
+        name.strip_prefix("SENDENSE_")
+            .and_then(|rest| rest.strip_prefix(&section.to_uppercase()))
+            .is_some_and(|rest| rest.starts_with('_'))
+    });
+    let nearest = known.into_iter().min_by_key(|known| strsim::osa_distance(known, name))?;
+    (section || strsim::osa_distance(&nearest, name) <= 2).then(|| (name.to_owned(), nearest))
 }
 
 fn read(path: &Path, named: bool) -> Result<Option<toml::Table>> {
@@ -319,5 +344,28 @@ mod tests {
         let missing = Source { file: Some("/no/such/file".into()), file_is_named: true, ..Source::default() };
         assert!(missing.resolve().is_err());
         assert!(Source { file_is_named: false, ..missing }.resolve().is_ok());
+    }
+
+    #[test]
+    fn a_variable_that_looks_like_a_settings_is_told_from_those_that_are_something_else() {
+        for (name, meant) in [
+            ("SENDENSE_LIMITS_CONECTIONS", "SENDENSE_LIMITS_CONNECTIONS"),
+            ("SENDENSE_LISTEM", "SENDENSE_LISTEN"),
+            ("SENDENSE_LOG_LEVLE", "SENDENSE_LOG_LEVEL"),
+            ("SENDENSE_JOBS_STALED_AFTER", "SENDENSE_JOBS_STALLED_AFTER"),
+        ] {
+            assert_eq!(misspelt(name), Some((name.to_owned(), meant.to_owned())));
+        }
+        assert!(misspelt("SENDENSE_JOBS_WHATEVER").is_some());
+        for name in [
+            "LIMITS_CONNECTIONS CONFIG CA CATALOG CATALOG_PASSWORD CATALOG_PASSWORD_FILE FINGERPRINT HOME HUB LOG",
+            "NEW_PASSWORD NEW_PASSWORD_FILE PASSWORD PASSWORD_CMD PASSWORD_FD PASSWORD_FILE REQUIRE_ALL TOKEN TOKEN_FILE",
+        ]
+        .iter()
+        .flat_map(|names| names.split(' '))
+        {
+            assert_eq!(misspelt(&format!("SENDENSE_{name}")), None);
+        }
+        assert_eq!(misspelt("LIMITS_CONECTIONS"), None);
     }
 }
