@@ -61,7 +61,7 @@ pub struct Backup {
     pub change_id: Option<String>,
     /// Why another type was made than asked for, or a disk began anew.
     pub fallback_reason: Option<String>,
-    /// Data stored, before compression: the sum over the disks.
+    /// Data stored, before compression, or what its client says that it has sent where that is more: the sum over the disks.
     pub bytes_transferred: u64,
     /// Data dealt with: read, or known to be zero, absent or unchanged. This is what progress counts.
     pub bytes_processed: u64,
@@ -138,7 +138,7 @@ pub struct BackupDisk {
     pub size_bytes: u64,
     /// Virtual size.
     pub capacity_bytes: u64,
-    /// Data stored, before compression.
+    /// Data stored, before compression, or what its client says that it has sent where that is more.
     pub bytes_transferred: u64,
     /// Data dealt with.
     pub bytes_processed: u64,

@@ -59,7 +59,7 @@ pub struct ChainPoint {
     pub file_path: String,
     /// The file's size.
     pub size_bytes: u64,
-    /// Data stored, before compression.
+    /// Data stored, before compression, or what its client has said that it sent where that is more.
     pub bytes_transferred: u64,
     /// Virtual size.
     pub capacity_bytes: u64,

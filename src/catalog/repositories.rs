@@ -7,7 +7,7 @@ use crate::engine::transaction;
 use crate::fields::{Fields, Row, flag, inserts, maybe_int, text, time, update};
 use crate::statement::Statement;
 use crate::{Catalog, Error, Result};
-use model::{Repository, RepositoryId, Space};
+use model::{Repository, RepositoryId, Space, VmName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -182,6 +182,27 @@ impl Catalog {
                     Ok((row.parse("repository_id")?, usage))
                 })
                 .collect()
+        })
+    }
+}
+
+impl Catalog {
+    /// What of a repository's contents is of these VMs.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn usage_of(&self, id: &RepositoryId, names: &[VmName]) -> Result<Usage> {
+        transaction!(self.engine.read(), |session| {
+            let mut query = Statement::new(
+                "SELECT COUNT(*) AS n, CAST(COALESCE(SUM(size_bytes), 0) AS SIGNED) AS total FROM backup_jobs \
+                 WHERE status = 'completed' AND repository_id = ?",
+            )
+            .bind(id.as_str());
+            query.push_among("vm_name", names.iter().map(VmName::as_str));
+            match session.optional(query).await? {
+                Some(row) => Ok(Usage { backup_count: row.int("n")?, size_bytes: row.int("total")? }),
+                None => Ok(Usage::default()),
+            }
         })
     }
 }

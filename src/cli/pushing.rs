@@ -179,6 +179,9 @@ fn failure(error: &agent::Error) -> Failure {
         .why(error.to_string());
     match error {
         agent::Error::Source { .. } => failure.next("check that the source exists and may be read, then push again"),
+        agent::Error::Export { reason, .. } if reason.contains("certificate") => failure.next(
+            "name the folder with ca-cert.pem, the authority of the certificate of the hub's exports: --tls-certificates DIR",
+        ),
         agent::Error::Export { .. } => failure.next(
             "check that the hub's push.listen and push.ports can be reached from here, or that a tunnel leads there",
         ),

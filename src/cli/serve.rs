@@ -105,7 +105,7 @@ fn catalog(settings: &Settings) -> Result<Option<CatalogLocation>> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn resolve(source: &Source) -> Result<Resolved> {
-    let resolved = source.resolve().map_err(|error| failure(&error))?;
+    let resolved = source.resolve().map_err(|error| unusable(&error))?;
     service_log::filter(&resolved.settings.log_level)?;
     Ok(resolved)
 }
@@ -117,7 +117,12 @@ pub fn resolve(source: &Source) -> Result<Resolved> {
 pub fn check(source: &Source) -> Result<()> {
     let resolved = resolve(source)?;
     catalog(&resolved.settings)?;
-    Service::check(&resolved.settings).map_err(|error| failure(&error))
+    Service::check(&resolved.settings).map_err(|error| unusable(&error))
+}
+
+/// What is wrong with the settings, for a person.
+fn unusable(error: &service::Error) -> Failure {
+    Failure { what: "the hub's settings can't be used".into(), ..failure(error) }
 }
 
 /// Serves until it is asked to stop.

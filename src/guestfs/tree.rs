@@ -219,6 +219,14 @@ impl Tree {
         self.at_point(0)
     }
 
+    /// True where nothing is mounted anywhere: `/@volumes` is all that there is.
+    fn is_all_other_volumes(&self) -> bool {
+        self.points.get(0).is_some_and(|root| {
+            let other = |&child: &usize| self.points.get(child).is_some_and(|at| at.name == points::VOLUMES);
+            root.view.is_none() && root.children.iter().all(other)
+        })
+    }
+
     /// What stands at a point.
     fn at_point(&self, point: usize) -> Node {
         match self.points.get(point).and_then(|point| point.view) {

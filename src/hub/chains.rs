@@ -14,13 +14,14 @@ impl Hub {
         if let Some((repository, disk, members)) = self.latest_chain(name, query).await? {
             let members: Vec<&Backup> = members.iter().collect();
             return Chain::new(&members, disk, &repository.path)
-                .ok_or_else(|| no_chain(name, repository.name.as_str()));
+                .ok_or_else(|| no_chain(name, &format!("repository {}", repository.name)));
         }
         let (repository, disk, points) = self.points_with_chain(name, query).await?;
         let graph = ChainGraph::new(&points);
         let latest = points.iter().rev().find(|point| point.disk(disk).is_some());
         let members = latest.map(|latest| graph.chain(&latest.id, disk)).unwrap_or_default();
-        Chain::new(&members, disk, &repository.path).ok_or_else(|| no_chain(name, repository.name.as_str()))
+        Chain::new(&members, disk, &repository.path)
+            .ok_or_else(|| no_chain(name, &format!("repository {}", repository.name)))
     }
 
     /// The chain by its end: what years of other points there are does not matter. `None` where it is not that
@@ -69,7 +70,7 @@ impl Hub {
             all.into_iter().filter(|point| point.repository_id == repository.id).collect();
         if points.iter().all(|point| point.disk(disk).is_none()) {
             if points.is_empty() || vm.disks.iter().any(|known| known.index == disk) {
-                return Err(no_chain(name, repository.name.as_str()));
+                return Err(no_chain(name, &format!("repository {}", repository.name)));
             }
             return Err(Error::missing(Missing::Disk, format!("{disk} in VM {name}")));
         }

@@ -100,12 +100,12 @@ pub enum Error {
         id: String,
     },
     /// An incremental or differential without anything to build on.
-    #[error("VM {vm} has no full backup in repository {repository} that {requested} backup could build on",
+    #[error("VM {vm} has no full backup in {repository} that {requested} backup could build on",
         requested = if *.requested == RequestedType::Differential { "a differential" } else { "an incremental" })]
     ChainNotFound {
         /// The VM.
         vm: VmName,
-        /// The repository's name.
+        /// Where: "repository nas".
         repository: String,
         /// What was asked for.
         requested: RequestedType,
@@ -435,7 +435,12 @@ impl Error {
                 format!("`sendense-ctl backup unprotect {}` lifts it", shell_word(id.as_str()))
             },
             Error::Ended { .. } => "nothing is left to do".into(),
-            Error::Locked { .. } => "wait for it (--retry-lock 10m), or cancel it".into(),
+            Error::Locked { holder, .. } => match (holder.operation.as_str(), &holder.job_id) {
+                ("restore session" | "mount" | "export", Some(id)) => {
+                    format!("`sendense-ctl restore unmount {id}` closes it")
+                }
+                _ => "wait for it (--retry-lock 10m), or cancel it".into(),
+            },
             Error::Source { .. } => "check that the source exists and may be read, then retry".into(),
             Error::TrackingLost { .. } => {
                 "make a full backup, or allow one with --on-cbt-loss full".into()

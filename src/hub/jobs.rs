@@ -10,7 +10,7 @@ mod run;
 mod supervise;
 mod totals;
 
-pub(crate) use registry::{Entry, Registry};
+pub(crate) use registry::{Entry, Registry, Told};
 pub(crate) use run::{Outcome, Running, Starting, Tally, view_of};
 pub(crate) use supervise::{Bounds, Report, supervise};
 pub(crate) use totals::Totals;

@@ -24,7 +24,7 @@ pub(crate) use recovery::Leftovers;
 pub(crate) use registry::{Registry, bare_view};
 
 use crate::leases::locked;
-use crate::{Error, Hub, Missing, Result};
+use crate::{Error, Hub, Missing, Only, Result};
 use api::{CleanupStatus, MAX_CLIENT_SECONDS, Mount, MountBackup, Resources, UnmountQuery};
 use catalog::{LeaseHolder, OwnerState, RestoreMount};
 use jiff::Timestamp;
@@ -99,6 +99,12 @@ impl Hub {
                 self.inner.mounts.add(std::sync::Arc::new(session))
             }
         }
+    }
+
+    async fn mounts_among(&self, only: Only<'_>) -> Result<Vec<Mount>> {
+        let mut mounts = self.mounts().await?;
+        mounts.retain(|mount| only.is_none_or(|names| names.contains(&mount.vm_name)));
+        Ok(mounts)
     }
 
     /// What is open in all processes of this state folder, oldest first.
@@ -176,31 +182,33 @@ impl Hub {
         }
     }
 
-    /// What is open takes.
+    /// What is open takes; for a caller for whom only these VMs exist, of what is open of them.
     ///
     /// # Errors
     /// Where the catalog can't be read.
-    pub async fn restore_resources(&self) -> Result<Resources> {
-        let mounts = self.mounts().await?;
+    pub async fn restore_resources(&self, only: Only<'_>) -> Result<Resources> {
+        let mounts = self.mounts_among(only).await?;
         let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let mut processes: BTreeSet<u32> =
             mounts.iter().filter(|mount| mount.host == here).map(|mount| mount.pid).collect();
-        processes.insert(std::process::id());
+        let me = std::process::id();
+        processes.insert(me);
         Ok(Resources {
             active_mounts: mounts.len() as u64,
-            own_mounts: self.inner.mounts.all().len() as u64,
+            own_mounts: mounts.iter().filter(|mount| mount.host == here && mount.pid == me).count() as u64,
             max_mounts: MAX_SESSIONS as u64,
             memory_bytes: processes.into_iter().map(resident).sum(),
             nbd_devices: mounts.into_iter().filter_map(|mount| mount.nbd_device).collect(),
         })
     }
 
-    /// How idle ones are closed, and those of dead processes cleaned up.
+    /// How idle ones are closed, and those of dead processes cleaned up; for a caller for whom only these VMs exist, of
+    /// theirs.
     ///
     /// # Errors
     /// Where the catalog can't be read.
-    pub async fn cleanup_status(&self) -> Result<CleanupStatus> {
-        let mounts = self.mounts().await?;
+    pub async fn cleanup_status(&self, only: Only<'_>) -> Result<CleanupStatus> {
+        let mounts = self.mounts_among(only).await?;
         let dead = mounts.iter().filter(|mount| mount.status == remote::DEAD).count() as u64;
         Ok(CleanupStatus {
             running: !self.inner.mounts.all().is_empty(),

@@ -50,13 +50,7 @@ impl Hub {
             return Err(Error::Ended { id: id.to_string(), status: record.status });
         }
         let Some(session) = self.inner.sessions.get(id) else {
-            return Err(match record.is_push() {
-                true => elsewhere(id),
-                false => Error::Conflict {
-                    message: format!("{id} is not written by a client: the hub completes it by itself"),
-                    hint: "`sendense-ctl backup watch` shows how it goes".into(),
-                },
-            });
+            return Err(not_theirs(&record));
         };
         if !session.complete() {
             return Err(Error::Conflict {
@@ -111,10 +105,17 @@ impl Hub {
     }
 }
 
-/// What a client is told that ends its backup at a process that does not receive it.
-pub(crate) fn elsewhere(id: &BackupId) -> Error {
-    Error::Conflict {
-        message: format!("{id} is received by another process"),
-        hint: "ask the hub at which it was started".into(),
+/// What a client is told that ends a backup which this process does not receive.
+pub(crate) fn not_theirs(record: &Backup) -> Error {
+    let id = &record.id;
+    match record.is_push() {
+        true => Error::Conflict {
+            message: format!("{id} is received by another process"),
+            hint: "ask the hub at which it was started".into(),
+        },
+        false => Error::Conflict {
+            message: format!("{id} is not written by a client: the hub ends it by itself"),
+            hint: "`sendense-ctl backup watch` shows how it goes".into(),
+        },
     }
 }

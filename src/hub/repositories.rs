@@ -9,7 +9,7 @@
 mod place;
 
 use crate::failure::Place;
-use crate::{Error, Hub, Missing, Result, blocking};
+use crate::{Error, Hub, Missing, Only, Result, blocking};
 use api::{Check, CreateRepository, PatchRepository, TestReport, TestRepository};
 use catalog::Usage;
 use jiff::Timestamp;
@@ -50,6 +50,18 @@ impl Hub {
             all.push(with_space(repository, usage).await?);
         }
         Ok(all)
+    }
+
+    /// The same for a caller for whom only these VMs exist: what is counted is of them.
+    ///
+    /// # Errors
+    /// Only the catalog's own.
+    pub async fn seen_by(&self, mut status: RepositoryStatus, only: Only<'_>) -> Result<RepositoryStatus> {
+        if let Some(names) = only {
+            let usage = self.catalog().usage_of(&status.repository.id, names).await?;
+            (status.backup_count, status.backups_size_bytes) = (usage.backup_count, usage.size_bytes);
+        }
+        Ok(status)
     }
 
     /// The repository of that id or name; `local` is the default one.

@@ -6,12 +6,12 @@
 //! disks that all is written, or that it gives up, is carried out when the rest is kept. Any other report of a state that
 //! ends a job is progress like any other: only who runs a job ends it.
 
-use crate::push::{Session, elsewhere};
+use crate::push::{Session, not_theirs};
 use crate::{Error, Hub, Missing, Result};
 use api::Telemetry;
 use catalog::{DiskProgress, Heard, JobRecord, Progress};
 use jiff::Timestamp;
-use model::{Backup, BackupDisk, BackupId, DiskIndex, JobId, JobType, Phase, Status};
+use model::{Backup, BackupDisk, BackupId, DiskIndex, JobId, JobType, Status};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More disks than any VM has.
@@ -23,7 +23,7 @@ impl Hub {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Ended`]; [`Error::Invalid`] where it tells of a disk that there is not, or of one
     /// twice; [`Error::Conflict`] where a client that is to write disks says that they are written before it could, or
-    /// to another process than the one that receives them.
+    /// to another process than the one that receives them, and where somebody ends a backup that the hub reads by itself.
     pub async fn take_telemetry(&self, job_type: JobType, id: &str, message: Telemetry) -> Result<()> {
         check_disks(&message)?;
         let missing = || Error::missing(Missing::Job, id);
@@ -41,14 +41,12 @@ impl Hub {
                 if let Some(session) = self.inner.sessions.get(&id) {
                     return self.take_word(record, &session, &message).await;
                 }
-                if record.is_push() && message.status.is_final() {
-                    return Err(elsewhere(&id));
+                if message.status.is_final() {
+                    return Err(not_theirs(&record));
                 }
                 let told = disks_of(&message, &record);
+                self.inner.registry.tell(id.as_str(), &told);
                 raise(&mut record, &told);
-                (record.transfer_speed_bps, record.eta_seconds) =
-                    (message.transfer_speed_bps, message.eta_seconds);
-                record.phase = phase_of(&message);
                 record.disks.iter_mut().filter(|disk| disk.status == Status::Stalled).for_each(|disk| {
                     disk.status = Status::Running;
                 });
@@ -59,7 +57,11 @@ impl Hub {
                 let id = JobId::new(id).map_err(|_| missing())?;
                 match self.catalog().job(&id).await? {
                     Some(job) if job.job_type == job_type => {
-                        self.catalog().record_job_progress(&id, &told_of(&message, &job)).await
+                        let said = told_of(&message, &job);
+                        let done =
+                            Done { transferred: said.bytes_transferred, processed: said.bytes_processed };
+                        self.inner.registry.tell(id.as_str(), &BTreeMap::from([(DiskIndex(0), done)]));
+                        self.catalog().record_job_progress(&id, &said).await
                     }
                     _ => return Err(missing()),
                 }
@@ -151,7 +153,9 @@ fn check_known(message: &Telemetry, record: &Backup) -> Result<()> {
 /// of each, so that their sum is what was said.
 fn disks_of(message: &Telemetry, record: &Backup) -> BTreeMap<DiskIndex, Done> {
     if message.disks.is_empty() {
-        let processed = message.bytes_processed.unwrap_or(message.bytes_transferred);
+        let processed = message
+            .bytes_processed
+            .unwrap_or_else(|| part_of(message.bytes_transferred, message.total_bytes, record.total_bytes));
         let of = |known: fn(&BackupDisk) -> u64| -> Vec<(u64, u64)> {
             record.disks.iter().map(|disk| (known(disk), disk.capacity_bytes)).collect()
         };
@@ -164,10 +168,22 @@ fn disks_of(message: &Telemetry, record: &Backup) -> BTreeMap<DiskIndex, Done> {
     let rows = message.disks.iter().filter_map(|row| {
         let disk = record.disk(DiskIndex(row.disk_index))?;
         let transferred = row.bytes_transferred.min(disk.capacity_bytes);
-        let processed = row.bytes_processed.unwrap_or(row.bytes_transferred).min(disk.capacity_bytes);
+        let processed = row
+            .bytes_processed
+            .unwrap_or_else(|| part_of(row.bytes_transferred, row.total_bytes, disk.capacity_bytes))
+            .min(disk.capacity_bytes);
         Some((disk.index, Done { transferred, processed }))
     });
     rows.collect()
+}
+
+/// How much of `capacity` is dealt with, for a client that has sent so much of so much: it may have less to send than
+/// there is, because it sends only what has changed.
+fn part_of(sent: u64, of: u64, capacity: u64) -> u64 {
+    if of == 0 || of >= capacity {
+        return sent;
+    }
+    u64::try_from(u128::from(sent) * u128::from(capacity) / u128::from(of)).unwrap_or(u64::MAX)
 }
 
 /// Parts of `total` for disks of which so much is done already, of so much.
@@ -181,7 +197,7 @@ fn spread(total: u64, disks: &[(u64, u64)]) -> Vec<u64> {
     for disk in disks {
         room_before += left(disk);
         // What is due up to here less what was given before: the parts have the sum that they must have.
-        let due = if room == 0 { 0 } else { more * room_before / room };
+        let due = (more * room_before).checked_div(room).unwrap_or(0);
         parts.push(disk.0 + (due - given) as u64);
         given = due;
     }
@@ -241,21 +257,13 @@ fn moment_of(message: &Telemetry) -> Timestamp {
     message.timestamp.min(Timestamp::now())
 }
 
-/// The phase of a message. The end is told by who ends it.
-fn phase_of(message: &Telemetry) -> Phase {
-    match message.current_phase {
-        Phase::Completed | Phase::Failed => Phase::Finalizing,
-        other => other,
-    }
-}
-
-/// A message about a job as a report: not more than there is to do, where that is known.
+/// A message about a job as a report: not more than there is to do, where that is known. The phase is told by who runs it.
 fn told_of(message: &Telemetry, job: &JobRecord) -> Progress {
     let total = if job.total_bytes > 0 { job.total_bytes } else { message.total_bytes };
     let processed = message.bytes_processed.unwrap_or(message.bytes_transferred);
     Progress {
         at: moment_of(message),
-        phase: phase_of(message),
+        phase: job.phase,
         bytes_transferred: message.bytes_transferred.min(total),
         bytes_processed: processed.min(total),
         total_bytes: total,
@@ -267,7 +275,17 @@ fn told_of(message: &Telemetry, job: &JobRecord) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use super::spread;
+    use super::{part_of, spread};
+
+    #[test]
+    fn who_sends_only_what_has_changed_is_done_when_that_is_sent() {
+        assert_eq!(part_of(1, 4, 100), 25);
+        assert_eq!(part_of(4, 4, 100), 100);
+        assert_eq!(part_of(50, 100, 100), 50);
+        assert_eq!(part_of(50, 200, 100), 50);
+        assert_eq!(part_of(50, 0, 100), 50);
+        assert_eq!(part_of(u64::MAX, 1, u64::MAX), u64::MAX);
+    }
 
     #[test]
     fn what_is_said_of_all_disks_together_is_the_sum_of_their_parts() {

@@ -175,12 +175,12 @@ fn as_named(known: Vm, wanted: &[SourceUri]) -> Result<Vm> {
     if wanted.is_empty() || same_disks(&known.disks, wanted) {
         return Ok(known);
     }
-    let registered: Vec<String> = known.disks.iter().map(|disk| disk.source.to_string()).collect();
+    let name = shell_word(known.name.as_str());
     Err(Error::Conflict {
-        message: format!("VM {} is registered with other disks: {}", known.name, registered.join(", ")),
+        message: format!("VM {} is registered with other disks than these", known.name),
         hint: format!(
-            "leave --source out to use them; `sendense-ctl vm add {} --replace --disk URI` gives it other disks",
-            shell_word(known.name.as_str())
+            "leave --source out to use them (`sendense-ctl vm show {name}`); \
+             `sendense-ctl vm add {name} --replace --disk URI` gives it other disks"
         ),
     })
 }

@@ -127,8 +127,11 @@ pub(crate) async fn mounts(
     responses(
         (status = 200, description = "Sessions, memory, devices and limits", body = Resources),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<Resources>> {
-    Ok(Answer(state.hub.restore_resources().await?))
+pub(crate) async fn resources(
+    Viewer(claim): Viewer,
+    Shared(state): Shared<State>,
+) -> Result<Answer<Resources>> {
+    Ok(Answer(state.hub.restore_resources(claim.only().as_deref()).await?))
 }
 
 /// How idle restore sessions are closed
@@ -136,8 +139,11 @@ pub(crate) async fn resources(_: Viewer, Shared(state): Shared<State>) -> Result
     responses(
         (status = 200, description = "As it is now", body = CleanupStatus),
         (status = "4XX", description = "Refused", body = ErrorBody)))]
-pub(crate) async fn cleanup_status(_: Viewer, Shared(state): Shared<State>) -> Result<Answer<CleanupStatus>> {
-    Ok(Answer(state.hub.cleanup_status().await?))
+pub(crate) async fn cleanup_status(
+    Viewer(claim): Viewer,
+    Shared(state): Shared<State>,
+) -> Result<Answer<CleanupStatus>> {
+    Ok(Answer(state.hub.cleanup_status(claim.only().as_deref()).await?))
 }
 
 /// Show a restore session

@@ -67,6 +67,11 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let field = error.path().to_string();
         let inner = error.into_inner();
+        // What is no word where one is expected counts as syntax there, whatever else it may be.
+        let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if inner.is_syntax() && is_json() {
+            return refuse(&field, "this is no value for it: it takes one of some words");
+        }
         if inner.is_data() {
             refuse(&field, &without_place(&inner.to_string()))
         } else {

@@ -62,14 +62,19 @@ pub(crate) async fn create(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn list(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Query(query): Query<PageQuery>,
 ) -> Result<Answer<RepositoryList>> {
     let part = Part::of(&query)?;
     let mut all = state.hub.repositories().await?;
     all.sort_by_key(|status| Reverse(status.repository.created_at));
-    let (repositories, total) = part.cut(all.iter().map(object));
+    let (page, total) = part.cut(all);
+    let only = claim.only();
+    let mut repositories = Vec::with_capacity(page.len());
+    for status in page {
+        repositories.push(object(&state.hub.seen_by(status, only.as_deref()).await?));
+    }
     Ok(Answer(RepositoryList { success: true, repositories, total }))
 }
 
@@ -81,11 +86,12 @@ pub(crate) async fn list(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn show(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Path(id): Path<RepositoryId>,
 ) -> Result<Answer<RepositoryAnswer>> {
-    Ok(answer(&state.hub.repository(id.as_str()).await?))
+    let status = state.hub.repository(id.as_str()).await?;
+    Ok(answer(&state.hub.seen_by(status, claim.only().as_deref()).await?))
 }
 
 /// Change a repository's settings
@@ -134,11 +140,12 @@ pub(crate) async fn delete(
         (status = "4XX", description = "Refused", body = ErrorBody),
         (status = "5XX", description = "Failed", body = ErrorBody)))]
 pub(crate) async fn storage(
-    _: Viewer,
+    Viewer(claim): Viewer,
     Shared(state): Shared<State>,
     Path(id): Path<RepositoryId>,
 ) -> Result<Answer<StorageAnswer>> {
     let status = state.hub.repository(id.as_str()).await?;
+    let status = state.hub.seen_by(status, claim.only().as_deref()).await?;
     let Some(space) = status.space else {
         let message = format!("repository {} can't be reached", status.repository.name);
         return Err(ApiError::new(ErrorCode::RepositoryUnavailable, message)

@@ -77,7 +77,7 @@ impl Error {
             Error::Listen { .. } => {
                 Some("choose another with --listen, such as https://127.0.0.1:8443".into())
             }
-            Error::File { .. } => Some("sendense-ctl hub config check tells more".into()),
+            Error::File { .. } => Some("put that right, or name another file with --config".into()),
             Error::Tls(_) => Some("see tls.certificate and tls.key: sendense-ctl hub config show".into()),
             Error::Io { .. } => None,
             Error::Hub(error) => error.hint(),

@@ -26,7 +26,7 @@ pub struct WalkOptions {
     pub sorted: bool,
     /// Whether volumes that stand in a folder are entered. They are visited in any case.
     pub cross_mounts: bool,
-    /// Whether `/@volumes` at the tree's root is visited.
+    /// Whether `/@volumes` at the tree's root is visited. Where there is nothing else it is in any case.
     pub other_volumes: bool,
 }
 
@@ -237,6 +237,7 @@ impl Going<'_> {
                 let name_at = self.walk.path.len();
                 self.walk.path.extend_from_slice(&entry.name);
                 if !self.walk.options.other_volumes
+                    && !self.tree.is_all_other_volumes()
                     && node == self.tree.root()
                     && entry.name == points::VOLUMES
                 {

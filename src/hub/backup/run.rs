@@ -7,7 +7,7 @@ use super::start::Accepted;
 use crate::control::{Control, Stop};
 use crate::failure::{self, available};
 use crate::image::{self, Stored, What};
-use crate::jobs::{Bounds, Entry, Report, persist, supervise};
+use crate::jobs::{Bounds, Entry, Report, Told, persist, supervise};
 use crate::leases::Guard;
 use crate::meter::Meter;
 use crate::points::{OpenRepository, lineage_of, open_repository};
@@ -89,6 +89,9 @@ impl Job {
     /// Runs it to its end. The lease is given back before anybody hears of the end.
     pub(super) async fn run(mut self) {
         let outcome = self.execute().await;
+        if outcome.is_err() {
+            self.keep_told().await;
+        }
         let Job { hub, record, accepted, guard, entry, push, .. } = self;
         let ended = match outcome {
             Ok(completed) => completed,
@@ -496,6 +499,8 @@ struct Reporter<'a> {
     record: Backup,
     counters: Vec<Arc<Counters>>,
     meter: Meter,
+    /// What others say of it.
+    told: &'a Told,
     /// Of a client that writes the disks.
     session: Option<Arc<Session>>,
     /// When it was looked for the last time.
@@ -508,6 +513,7 @@ impl<'a> Reporter<'a> {
             hub,
             view: &entry.view,
             control: &entry.control,
+            told: &entry.told,
             record: record.clone(),
             counters,
             meter: Meter::default(),
@@ -523,8 +529,10 @@ impl<'a> Reporter<'a> {
             on.bytes_processed = progress.processed.min(on.capacity_bytes);
         }
         let record = &mut self.record;
-        let told = self.session.as_ref().map(|session| session.told()).unwrap_or_default();
-        raise(record, &told);
+        raise(record, &self.told.all());
+        if let Some(session) = &self.session {
+            raise(record, &session.told());
+        }
         if record.phase == Phase::Transferring {
             let now = Instant::now();
             (record.transfer_speed_bps, record.eta_seconds) =

@@ -250,7 +250,7 @@ fn sources(request: &StartBackup) -> Vec<SourceUri> {
 }
 
 fn no_chain(vm: &VmName, repository: &Repository, requested: RequestedType) -> Error {
-    Error::ChainNotFound { vm: vm.clone(), repository: repository.name.to_string(), requested }
+    Error::ChainNotFound { vm: vm.clone(), repository: format!("repository {}", repository.name), requested }
 }
 
 fn check(request: &StartBackup) -> Result<()> {

@@ -6,7 +6,9 @@
 
 use super::Totals;
 use crate::control::{Control, Stop};
+use crate::telemetry::Done;
 use api::JobView;
+use model::DiskIndex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -15,6 +17,31 @@ use tokio::sync::{Notify, watch};
 struct Running {
     control: Arc<Control>,
     view: watch::Receiver<JobView>,
+    told: Told,
+}
+
+/// What others have said of a job that this process runs, disk by disk; all of it as the first disk's where it has none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<BTreeMap<DiskIndex, Done>>>);
+
+impl Told {
+    /// Takes what was said; less than before changes nothing.
+    fn take(&self, said: &BTreeMap<DiskIndex, Done>) {
+        let mut told = self.lock();
+        for (index, done) in said {
+            let kept = told.entry(*index).or_default();
+            *kept = kept.max(*done);
+        }
+    }
+
+    /// The most that was said of each disk.
+    pub(crate) fn all(&self) -> BTreeMap<DiskIndex, Done> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DiskIndex, Done>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The running jobs by id.
@@ -33,6 +60,8 @@ pub(crate) struct Entry {
     pub control: Arc<Control>,
     /// Who watches hears of it here.
     pub view: Arc<watch::Sender<JobView>>,
+    /// What others say of it.
+    pub told: Told,
 }
 
 impl Registry {
@@ -41,8 +70,18 @@ impl Registry {
         let id = view.id.to_string();
         let control = Arc::new(Control::default());
         let (sender, receiver) = watch::channel(view);
-        self.lock().insert(id.clone(), Running { control: Arc::clone(&control), view: receiver });
-        Entry { registry: self.clone(), id, control, view: Arc::new(sender) }
+        let told = Told::default();
+        let running = Running { control: Arc::clone(&control), view: receiver, told: told.clone() };
+        self.lock().insert(id.clone(), running);
+        Entry { registry: self.clone(), id, control, view: Arc::new(sender), told }
+    }
+
+    /// Takes what others say of a job of this process.
+    pub(crate) fn tell(&self, id: &str, said: &BTreeMap<DiskIndex, Done>) {
+        let told = self.lock().get(id).map(|running| running.told.clone());
+        if let Some(told) = told {
+            told.take(said);
+        }
     }
 
     /// The live state of a job of this process.

@@ -5,7 +5,7 @@
 //! counts; it must end soon after having been told to stop.
 
 use super::persist;
-use super::registry::Entry;
+use super::registry::{Entry, Told};
 use super::supervise::Report;
 use crate::control::{Control, Stop};
 use crate::leases::Guard;
@@ -88,6 +88,7 @@ pub(crate) struct JobReporter {
     record: JobRecord,
     view: Arc<watch::Sender<JobView>>,
     tally: Arc<Tally>,
+    told: Told,
     meter: Meter,
 }
 
@@ -138,6 +139,7 @@ impl Hub {
             record: record.clone(),
             view: Arc::clone(&entry.view),
             tally: Arc::clone(&tally),
+            told: entry.told.clone(),
             meter: Meter::default(),
         };
         let running = Running { control: Arc::clone(&entry.control), tally: Arc::clone(&tally), report };
@@ -216,6 +218,10 @@ impl JobReporter {
     fn refresh(&mut self) {
         self.tally.read_into(&mut self.record);
         let record = &mut self.record;
+        if let Some(told) = self.told.all().values().next() {
+            record.bytes_transferred = record.bytes_transferred.max(told.transferred);
+            record.bytes_processed = record.bytes_processed.max(told.processed.min(record.total_bytes));
+        }
         let now = std::time::Instant::now();
         (record.transfer_speed_bps, record.eta_seconds) =
             self.meter.note(now, record.bytes_processed, record.total_bytes);

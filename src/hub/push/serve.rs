@@ -1,7 +1,7 @@
 //! An export for a disk in work: a port of its own, and who may have it.
 //!
 //! On loopback an export has the name of the contract, which anybody on the machine can work out; a tunnel ends there.
-//! Elsewhere there is no export without TLS, and its name ends in 26 random characters (130 bits): whoever was not told
+//! Elsewhere there is no export without TLS, and its name ends in 22 random characters (132 bits): whoever was not told
 //! it does not find it. It is good for the connections of one backup and for nothing after it. Names are not listed then,
 //! and an empty one opens nothing.
 
@@ -102,19 +102,21 @@ fn listen(config: &PushConfig, exports: &Arc<dyn Exports>, options: &ServerOptio
     })
 }
 
-/// The name with a secret behind it, cut so that both fit.
+/// The name with a secret behind it: what tells disk, type and time stays whole, and as much of the rest as fits.
 fn secret_name(name: &str) -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    // Two UUIDs: 244 bits of the system's randomness.
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // Two UUIDs: 244 bits of the system's randomness, of which a name holds 132.
     let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
     let bytes = random.iter().flat_map(|part| part.into_bytes()).collect::<Vec<u8>>();
     let digest = blake3::hash(&bytes);
     let secret: String =
-        digest.as_bytes()[..26].iter().map(|b| LETTERS[usize::from(b % 32)] as char).collect();
+        digest.as_bytes()[..22].iter().map(|b| LETTERS[usize::from(b % 64)] as char).collect();
     let room = LONGEST - secret.len() - 1;
-    // The end of a name tells more than its beginning: disk, type, time. All of it is ASCII.
-    let kept = name.get(name.len().saturating_sub(room)..).unwrap_or_default();
-    format!("{kept}-{secret}")
+    // All of it is ASCII.
+    let (vm, tail) = name.split_at(name.rfind("-disk").unwrap_or(0));
+    let vm = vm.get(..room.saturating_sub(tail.len()).min(vm.len())).unwrap_or_default();
+    let tail = tail.get(tail.len().saturating_sub(room)..).unwrap_or_default();
+    format!("{vm}{tail}-{secret}")
 }
 
 /// One export for those who know its name.
@@ -150,6 +152,7 @@ mod tests {
             let (a, b) = (secret_name(name), secret_name(name));
             assert!(a.len() < 64 && a != b, "{a} {b}");
             assert!(a.contains(&name[name.len().saturating_sub(20)..]), "{a}");
+            assert!(a.starts_with(&name[..name.len().min("backup-ctx-".len())]), "{a}");
         }
     }
 }

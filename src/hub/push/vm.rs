@@ -29,6 +29,13 @@ impl Hub {
                 ),
             });
         }
+        let ports = &self.config().push.ports;
+        let room = usize::from(*ports.end() - *ports.start()) + 1;
+        if request.disks.len() > room {
+            let reason =
+                format!("{} disks are more than the {room} ports of push.ports", request.disks.len());
+            return Err(Error::invalid("disks", reason));
+        }
         let now = Timestamp::now();
         let before = known.as_ref().map_or(&[][..], |vm| &vm.disks);
         let disks = disks_after(before, request)?;

@@ -2,7 +2,7 @@
 
 use super::super::memory::Body;
 use super::super::{Event, Step, Tree, WalkOptions};
-use super::{Memory, single, sorted, system, told, walked};
+use super::{Memory, single, sorted, system, told, volume, volumes, walked};
 use crate::FileKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,6 +129,13 @@ fn a_walk_crosses_into_volumes_as_it_is_asked() {
     assert!(
         own.contains(&"/boot/vmlinuz".to_owned()) && !own.iter().any(|path| path.starts_with("/@volumes"))
     );
+    // A disk that no system mounts anywhere: what it holds is all that there is.
+    let mut data = Memory::new("ext4");
+    data.file("/folder/file", b"");
+    let tree = Tree::from_volumes(volumes(vec![(volume("disk0", "ext4", None, None), Ok(data))]).0);
+    let all = walked(&tree, "/", &WalkOptions { other_volumes: false, ..sorted() });
+    assert!(all.contains(&"/@volumes/disk0/folder/file".to_owned()), "{all:?}");
+    let (tree, _) = system();
     let one = walked(&tree, "/", &WalkOptions { cross_mounts: false, ..sorted() });
     assert!(one.contains(&"/boot".to_owned()) && !one.contains(&"/boot/vmlinuz".to_owned()));
 }

@@ -63,6 +63,23 @@ async fn the_hub_refuses_with_a_code_and_says_what_to_do() {
         let body = answer.refused(status, code);
         assert!(status == 400 || body["hint"].is_string(), "{body}");
     }
+    // Valid JSON of another kind than the field's words: the field is named.
+    for value in [json!(null), json!(1), json!(["full"]), json!({})] {
+        for (method, path, body, field) in [
+            ("POST", "/backups", start(json!({"backup_type": value})), "backup_type"),
+            ("POST", "/auth/users", json!({"name": "a", "password": "x", "role": value}), "role"),
+            (
+                "POST",
+                "/repositories",
+                json!({"name": "a", "type": value, "config": {"disk_path": "/x"}}),
+                "type",
+            ),
+        ] {
+            let answer = site.call(method, path, body).await;
+            let body = answer.refused(400, "invalid_request");
+            assert_eq!(body["details"]["field"], field, "{value}: {body}");
+        }
+    }
     for (method, path) in [
         ("GET", "/backups/backup-x"),
         ("DELETE", "/backups/backup-x"),

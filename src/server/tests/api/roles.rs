@@ -218,6 +218,26 @@ async fn what_a_caller_may_see_is_whole() {
     {
         assert_eq!(get(&both, path).await.body["total"], total, "{path}");
     }
+    // What is counted is theirs.
+    let seen = for_vms(&[VM]);
+    let repository = &get(&seen, "/repositories").await.body["repositories"][0];
+    assert_eq!(repository["backup_count"], 1, "{repository}");
+    let id = repository["id"].as_str().unwrap();
+    let storage = get(&seen, &format!("/repositories/{id}/storage")).await.body;
+    let whole = get(&both, &format!("/repositories/{id}/storage")).await.body;
+    assert_eq!(
+        (&storage["storage"]["backup_count"], &whole["storage"]["backup_count"]),
+        (&json!(1), &json!(2))
+    );
+    let bytes = |answer: &Value| answer["storage"]["backups_size_bytes"].as_u64().unwrap();
+    assert!(bytes(&storage) > 0 && bytes(&storage) < bytes(&whole), "{storage} {whole}");
+    for name in [VM, "shown-vm"] {
+        let seen = for_vms(&[name]);
+        let open = get(&seen, "/restore/mounts").await.body["total"].clone();
+        let resources = get(&seen, "/restore/resources").await.body;
+        assert_eq!((&resources["active_mounts"], &resources["own_mounts"]), (&open, &open), "{name}");
+        assert_eq!(get(&seen, "/restore/cleanup-status").await.body["active_mounts"], open, "{name}");
+    }
     let listed = get(&both, "/backups?limit=1&offset=1").await.body;
     assert_eq!((&listed["total"], listed["backups"].as_array().unwrap().len()), (&json!(2), 1));
     // `latest` is that of the one VM there is; of several it must be named.

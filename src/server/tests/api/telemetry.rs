@@ -36,8 +36,17 @@ async fn progress_never_goes_back_and_an_ended_job_takes_none() {
         assert!(processed().await >= 3 << 20);
     }
 
+    // Who runs a job ends it, and tells its phase.
+    for end in ["completed", "failed", "cancelled"] {
+        let mut over = message(3 << 20);
+        over["status"] = json!(end);
+        over["current_phase"] = json!("finalizing");
+        site.call("POST", &path, over).await.refused(409, "conflict");
+    }
+    assert_eq!(site.client.backup(&id).await.unwrap().current_phase, Phase::Transferring);
     site.client.cancel_backup(&id).await.unwrap();
-    site.ended(&id).await;
+    let ended = site.ended(&id).await;
+    assert!(ended.bytes_transferred >= 3 << 20 && ended.progress_percent >= 75.0, "{ended:?}");
     let answer = site.call("POST", &path, message(4 << 20)).await;
     assert_eq!(answer.refused(409, "job_ended")["details"]["status"], "cancelled");
 }
