@@ -1,6 +1,6 @@
 //! `support-bundle`: what somebody who helps wants to see, in one file, without secrets.
 
-use api::{BackupQuery, Client, ClientError, JobQuery};
+use api::{BackupQuery, Client, ClientError, JobQuery, ServiceHealth};
 use cli::bundle::{self, Redaction};
 use cli::place::Place;
 use cli::{App, Exit, Failure, Manual, Result, serve};
@@ -21,7 +21,7 @@ const MANUAL: Manual = Manual {
         ),
         ("of another hub", "sendense-ctl support-bundle --hub prod --output prod.tar.gz"),
     ],
-    exits: cli::exits![Incomplete, Denied, NoSpace],
+    exits: cli::exits![Incomplete, Refused, Denied, NoSpace],
 };
 
 /// Lines of the journal.
@@ -88,7 +88,12 @@ impl Args {
         let size = bundle::write(&path, &folder, &texts, now).map_err(|error| {
             let failure = Failure::local(format!("{} can't be written", path.display()), &error);
             match error.kind() {
-                std::io::ErrorKind::AlreadyExists => failure.next("choose another file with --output FILE"),
+                std::io::ErrorKind::AlreadyExists => Failure::new(
+                    Exit::Refused,
+                    "already_exists",
+                    format!("{} exists already", path.display()),
+                )
+                .next("choose another file with --output FILE"),
                 _ => failure,
             }
         })?;
@@ -166,10 +171,13 @@ impl Collected {
     /// What the hub tells.
     async fn ask(&mut self, client: &Client) {
         // A hub that does not answer is asked once.
-        if self.json("health.json", client.health()).await.is_none() {
+        let Some(health) = self.json("health.json", client.health()).await else { return };
+        self.json("doctor.json", client.doctor()).await;
+        self.metrics(client).await;
+        if health.catalog == ServiceHealth::Unhealthy {
+            self.errors.push("what is in the catalog: it does not answer".to_owned());
             return;
         }
-        self.json("doctor.json", client.doctor()).await;
         if let Some(found) = self.json("repositories.json", client.all_repositories()).await {
             self.names.extend(found.repositories.iter().map(|found| ("repository", found.name.to_string())));
         }
@@ -183,6 +191,9 @@ impl Collected {
         self.json("failed-backups.json", client.backups(&failed)).await;
         self.json("mounts.json", client.all_mounts()).await;
         self.json("resources.json", client.restore_resources()).await;
+    }
+
+    async fn metrics(&mut self, client: &Client) {
         match client.metrics().await {
             Ok(text) => self.text("metrics.txt", &text),
             Err(error) => self.errors.push(format!("metrics.txt: {error}")),

@@ -2,7 +2,7 @@
 
 use crate::harness::{MIB, Random, Run, Running, Site, eventually, have, scribble};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use testkit::mariadb::{self, Server};
 
@@ -149,6 +149,47 @@ fn a_server_that_goes_away_under_a_backup_and_comes_back_costs_nothing() {
         assert_eq!(ids(&site).len(), round + 1);
         assert_tidy(&site);
     }
+}
+
+#[test]
+fn who_looks_after_a_hub_whose_server_is_gone_is_told_soon() {
+    let Some(mut server) = Server::start() else { return };
+    if !have(&["curl"]) {
+        return;
+    }
+    let site = Site::new();
+    let catalog = server.database();
+    let _hub = site.serve_with(&["--no-listen"], |hub| {
+        hub.env("SENDENSE_CATALOG", &catalog);
+    });
+    assert_eq!(site.bare_json("hub status --hub local")["health"]["status"], "healthy");
+    let metrics = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--unix-socket"]).arg(site.state().join("hub.sock"));
+        curl.arg("http://localhost/api/v1/metrics");
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    };
+    assert!(metrics().contains("sendense_catalog_up 1"));
+    server.stop();
+    let begun = Instant::now();
+    let status = site.bare_run("hub status --hub local");
+    assert_eq!(status.code, 3, "{status:#?}");
+    assert!(status.stdout.contains("does not work") && !status.stdout.contains("none yet"), "{status:#?}");
+    assert!(status.stderr.contains("the catalog does not answer"), "{status:#?}");
+    assert!(metrics().contains("sendense_catalog_up 0"));
+    let doctor = site.bare_run("doctor --hub local");
+    assert_ne!(doctor.code, 0, "{doctor:#?}");
+    assert!(
+        doctor.stdout.contains("does not answer") && !doctor.stdout.contains("nothing is wrong"),
+        "{doctor:#?}"
+    );
+    let bundle = site.bare_run("support-bundle --hub local --output {}/bundle.tar.gz");
+    assert_eq!(bundle.code, 3, "{bundle:#?}");
+    assert!(bundle.stderr.contains("what is in the catalog: it does not answer"), "{bundle:#?}");
+    site.bare_run("support-bundle --hub local --output {}/bundle.tar.gz").failed_with(5, &["exists already"]);
+    assert!(begun.elapsed() < Duration::from_secs(60), "it takes {:?}", begun.elapsed());
+    server.start_again();
+    eventually("it works again", LONG, || site.bare_run("hub status --hub local --quiet").code == 0);
 }
 
 #[test]

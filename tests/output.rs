@@ -496,6 +496,18 @@ impl Drop for Terminal {
 }
 
 #[test]
+fn what_is_painted_is_not_shown_as_escapes() {
+    if !have(&["tmux"]) {
+        return;
+    }
+    let site = Site::new();
+    let terminal = Terminal::run(&site, "", "hub status");
+    let screen = terminal.shows(20, &["ended 0", "status", "works", "catalog"]);
+    assert!(!screen.contains("u{1b}") && !screen.contains("[32m"), "{screen}");
+    assert!(terminal.coloured().contains("[32mworks"), "{}", terminal.coloured());
+}
+
+#[test]
 fn a_terminal_gets_bars() {
     if !have(&["tmux"]) {
         return;

@@ -3,7 +3,9 @@
 use api::StartBackup;
 use clap_complete::engine::ArgValueCompleter;
 use cli::pushing::{self, Disks, PushOptions};
-use cli::{App, Exit, Follow, Interrupts, Manual, OnStop, Reporter, Result, Work, backup_job, summary};
+use cli::{
+    App, Exit, Failure, Follow, Interrupts, Manual, OnStop, Reporter, Result, Work, backup_job, summary,
+};
 use model::{ByteSize, Compression, OnTrackingLoss, RepositoryId, RequestedType, SourceUri, VmName};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -95,8 +97,16 @@ pub struct Args {
     tls_certificates: Option<PathBuf>,
 }
 
+const AUTHORITY: &str = "ca-cert.pem";
+
 impl Args {
     pub fn run(self, app: &App) -> Result<Exit> {
+        if let Some(folder) = &self.tls_certificates
+            && !folder.join(AUTHORITY).is_file()
+        {
+            return Err(Failure::usage(format!("{} holds no {AUTHORITY}", folder.display()))
+                .next("name the folder with the authority of the certificate of the hub's exports"));
+        }
         let disks: Disks = pushing::open(&self.sources)?;
         let request = StartBackup {
             repository_id: self.repo.clone(),
@@ -119,7 +129,7 @@ impl Args {
             // Before anything is accepted: a signal from now on is a wish and not the end.
             let mut interrupts = Interrupts::listen()?;
             let client = hub.client();
-            let follow = Follow::new(client, &app.ui, OnStop::Cancel, Reporter::new(&app.ui));
+            let follow = Follow::new(client, &app.ui, OnStop::CancelAlways, Reporter::new(&app.ui));
             let work = async {
                 let accepted =
                     backup_job::accept(&follow, client, &app.ui, &request, self.retry_lock).await?;

@@ -1,6 +1,6 @@
 //! `backup start`: makes restore points, of several VMs at once.
 
-use api::{BackupPlan, Client, StartBackup};
+use api::{BackupPlan, Client, StartBackup, Vm};
 use clap_complete::engine::ArgValueCompleter;
 use cli::detach::{self, Told};
 use cli::place::Place;
@@ -119,7 +119,14 @@ impl Args {
         let vms = if self.all {
             let known =
                 hub.wait(hub.client().all_vms()).during(|| "the VMs could not be listed".to_owned())?;
-            known.vms.into_iter().map(|vm| vm.name).collect()
+            let (pushed, read): (Vec<Vm>, Vec<Vm>) = known.vms.into_iter().partition(is_pushed);
+            for vm in &pushed {
+                app.ui.note(&format!("{}: left out, a client writes its disks", vm.name));
+            }
+            if read.is_empty() && !pushed.is_empty() {
+                return Ok(Exit::Done);
+            }
+            read.into_iter().map(|vm| vm.name).collect()
         } else {
             unique(&self.vms)
         };
@@ -155,6 +162,11 @@ impl Args {
             ..StartBackup::new(vm, self.kind)
         }
     }
+}
+
+/// True where the hub does not read the disks by itself.
+fn is_pushed(vm: &Vm) -> bool {
+    vm.disks.iter().any(|disk| disk.source == SourceUri::Push)
 }
 
 fn unique(names: &[VmName]) -> Vec<VmName> {

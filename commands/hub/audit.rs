@@ -55,7 +55,7 @@ const COLUMNS: &[Column<AuditEntry>] = &[
     Column { name: "object", weight: 8, right: false, cell: |entry, _| entry.object.clone() },
     Column {
         name: "outcome",
-        weight: 6,
+        weight: 9,
         right: false,
         cell: |entry, _| entry.outcome.clone().unwrap_or_default(),
     },

@@ -91,10 +91,24 @@ impl Args {
             Trust::Authority(path) => profile.ca = Some(path.clone()),
             Trust::System => {}
         }
-        let (token, logged_in) = self.credentials(app, &address, &trust).during(attempt)?;
+        let (token, logged_in) = self.credentials(app, &address, &trust, known.as_ref()).during(attempt)?;
         profile.user = logged_in.user.clone();
         profile.expires_at = logged_in.expires_at;
-        let kept = tokens::store(&name, &token, self.keep)?;
+        // A token is for the hub that gave it, and for no other of the same name.
+        let same = profiles.hubs.get(&name).is_some_and(|known| known.url == address.to_string());
+        let before = if same { tokens::load(&name).ok().flatten() } else { None };
+        let end = |token: Secret| {
+            end(&Served { address: address.clone(), trust: trust.clone(), token: Some(token), name: None })
+        };
+        let kept = tokens::store(&name, &token, self.keep).inspect_err(|_| {
+            // Nobody holds it.
+            if !self.token {
+                end(token.clone());
+            }
+        })?;
+        if let Some(before) = before.filter(|before| before.expose() != token.expose()) {
+            end(before);
+        }
         profiles.hubs.insert(name.clone(), profile);
         profiles.current = Some(name.clone());
         profiles.save()?;
@@ -169,7 +183,13 @@ impl Args {
     }
 
     /// The token that goes with every request from now on.
-    fn credentials(&self, app: &App, address: &HubAddress, trust: &Trust) -> Result<(Secret, Who)> {
+    fn credentials(
+        &self,
+        app: &App,
+        address: &HubAddress,
+        trust: &Trust,
+        known: Option<&Profile>,
+    ) -> Result<(Secret, Who)> {
         let place = |token| Served { address: address.clone(), trust: trust.clone(), token, name: None };
         if self.token {
             let token = secret::from_environment("SENDENSE_TOKEN")?.ok_or_else(|| {
@@ -180,10 +200,11 @@ impl Args {
             let who = cli::wait(client.whoami())??;
             return Ok((token, Who { user: who.username, role: Some(who.role), expires_at: who.expires_at }));
         }
-        let user = match &self.user {
+        let user = match self.user.as_ref().or_else(|| known?.user.as_ref()) {
             Some(user) => user.clone(),
-            None => cli::ask(&app.ui, "User")
-                .map_err(|failure| failure.next("say who you are with --user USER"))?,
+            None => cli::ask(&app.ui, "User").map_err(|failure| {
+                failure.next("say who you are with --user USER, or with --token and SENDENSE_TOKEN")
+            })?,
         };
         let password = secret::password(&format!("Password of {user} at {address}"), false)?;
         let client = cli::remote(&place(None))?;
@@ -191,6 +212,16 @@ impl Args {
         let LoggedIn { token, expires_at, role } = cli::wait(client.login(&login))??;
         Ok((Secret::new(token), Who { user: Some(user), role: Some(role), expires_at: Some(expires_at) }))
     }
+}
+
+/// Ends a login that nobody needs any more. One that can't be ended now ends by itself; a program's token is not a login and
+/// stays.
+fn end(served: &Served) {
+    let ended = cli::wait(async {
+        let client = cli::remote(served)?;
+        client.logout().await.map_err(Failure::from)
+    });
+    drop(ended);
 }
 
 fn kept_in(keeper: Keeper) -> &'static str {

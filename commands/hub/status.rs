@@ -2,7 +2,7 @@
 
 use api::{BackupQuery, Client, Health, HubAddress, JobQuery, ServiceHealth};
 use cli::place::Place;
-use cli::{App, During, Exit, Manual, Result};
+use cli::{App, During, Exit, Manual, Result, one_line};
 use model::Status;
 use serde_json::json;
 use std::time::Duration;
@@ -27,7 +27,10 @@ impl Args {
         let place = app.said.place()?;
         let hub = app.connect_to(&place)?;
         let health = hub.wait(hub.client().health()).during(|| "the hub can't be looked at".to_owned())?;
-        let seen = hub.wait(Seen::of(hub.client()));
+        let seen = match health.catalog {
+            ServiceHealth::Unhealthy => Seen { denied: Some(NO_CATALOG.to_owned()), ..Seen::default() },
+            _ => hub.wait(Seen::of(hub.client())),
+        };
         if app.ui.json {
             app.ui.document(&json!({
                 "success": true,
@@ -46,6 +49,8 @@ impl Args {
         Ok(if health.status == ServiceHealth::Healthy { Exit::Done } else { Exit::Incomplete })
     }
 }
+
+const NO_CATALOG: &str = "the catalog does not answer";
 
 /// What who may look can see.
 #[derive(Default)]
@@ -113,6 +118,7 @@ fn show(app: &App, place: &Place, health: &Health, seen: &Seen) {
         .map(|repository| repository.name.to_string())
         .collect();
     let repositories = match (health.repositories.len(), broken.is_empty()) {
+        (0, _) if health.catalog == ServiceHealth::Unhealthy => String::new(),
         (0, _) => "none yet; the first backup makes one".to_owned(),
         (count, true) => format!("{count}, all reachable"),
         (count, false) => format!("{count}, not reachable: {}", broken.join(", ")),
@@ -120,20 +126,26 @@ fn show(app: &App, place: &Place, health: &Health, seen: &Seen) {
     let latest = seen.latest.as_ref().map(|latest| {
         format!("{}, {}", latest.id, app.ui.show.time(latest.completed_at.unwrap_or(latest.created_at)))
     });
-    app.ui.fields(&[
-        ("hub", shown(place)),
-        ("name", name(place).unwrap_or_default().to_owned()),
+    app.ui.painted_fields(&[
+        ("hub", one_line(&shown(place))),
+        ("name", one_line(name(place).unwrap_or_default())),
         ("status", state(health.status)),
-        ("version", version),
+        ("version", one_line(&version)),
         ("up", up),
         ("catalog", state(health.catalog)),
-        ("repositories", repositories),
+        ("repositories", one_line(&repositories)),
         ("running jobs", seen.running.map(|count| count.to_string()).unwrap_or_default()),
         ("backups", seen.backups.map(|count| count.to_string()).unwrap_or_default()),
-        ("latest", latest.unwrap_or_default()),
+        ("latest", one_line(&latest.unwrap_or_default())),
     ]);
     if let Some(why) = &seen.denied {
-        let next = if served { "; log in: sendense-ctl hub login" } else { "" };
+        let next = if why == NO_CATALOG {
+            "; see what is wrong: sendense-ctl doctor"
+        } else if served {
+            "; log in: sendense-ctl hub login"
+        } else {
+            ""
+        };
         app.ui.note(&format!("more is not shown: {why}{next}"));
     }
 }

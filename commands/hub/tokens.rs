@@ -49,7 +49,7 @@ pub struct ListArgs {
 }
 
 const COLUMNS: &[Column<Token>] = &[
-    Column { name: "id", weight: 5, right: false, cell: |token, _| token.id.clone() },
+    Column { name: "id", weight: 9, right: false, cell: |token, _| token.id.clone() },
     Column { name: "name", weight: 9, right: false, cell: |token, _| token.name.clone() },
     Column {
         name: "kind",
@@ -72,7 +72,7 @@ const COLUMNS: &[Column<Token>] = &[
     },
     Column {
         name: "state",
-        weight: 4,
+        weight: 8,
         right: false,
         cell: |token, _| match token.state {
             TokenState::Valid => "valid".to_owned(),

@@ -30,8 +30,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What a signal to stop means for the jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStop {
-    /// They are ours: cancel them and wait.
+    /// They are ours: cancel them and wait. Where a hub elsewhere runs them a terminal that is closed is no wish to cancel.
     Cancel,
+    /// They can't go on without this process: cancel them and wait.
+    CancelAlways,
     /// They are someone else's: leave them running.
     Leave,
 }
@@ -92,11 +94,20 @@ impl<'a> Follow<'a> {
             Wish::Stop(exit) => {
                 self.stop.set(Some(exit));
                 self.ui.screen.abandon();
-                if self.on_stop == OnStop::Cancel {
+                if !self.leaves(exit) {
                     self.ui.note("cancelling; once more to end at once");
                 }
                 self.stopped.notify_waiters();
             }
+        }
+    }
+
+    /// Whether the jobs go on where that signal stops this process.
+    fn leaves(&self, exit: Exit) -> bool {
+        match self.on_stop {
+            OnStop::Cancel => exit == Exit::HungUp && !self.client.is_in_process(),
+            OnStop::CancelAlways => false,
+            OnStop::Leave => true,
         }
     }
 
@@ -198,7 +209,7 @@ impl<'a> Follow<'a> {
     }
 
     async fn ask_to_end(&self, id: &JobId, label: &str, exit: Exit) -> Result<()> {
-        if self.on_stop == OnStop::Leave {
+        if self.leaves(exit) {
             return Err(Failure::new(exit, "interrupted", format!("stopped watching {label}"))
                 .why("the job itself goes on")
                 .next(format!("sendense-ctl backup watch {}", shell_word(id.as_str()))));

@@ -44,7 +44,6 @@ pub async fn whole(
     options: &PushOptions,
 ) -> Result<Backup> {
     let id: JobId = backup.id.clone().into();
-    let what = format!("the backup of {} failed", backup.vm_name);
     let task = backup_job::task(&backup);
     let backup = opened(client, backup).await?;
     let mut push = match disks.push(&backup, options) {
@@ -66,7 +65,7 @@ pub async fn whole(
                 let ended = ended?;
                 return Err(match ended.status {
                     Status::Completed => unfinished(&backup),
-                    _ => unmade(&ended, &what, follow),
+                    _ => unmade(&ended, follow),
                 });
             }
             sent = push.done() => sent,
@@ -85,7 +84,7 @@ pub async fn whole(
             };
             match ended.status {
                 Status::Completed => backup_job::record(follow, client, &backup, &ended).await,
-                _ => Err(unmade(&ended, &what, follow)),
+                _ => Err(unmade(&ended, follow)),
             }
         }
         Err(error) => {
@@ -101,7 +100,7 @@ pub async fn whole(
                 (Status::Completed, _) => unfinished(&backup),
                 // What the hub was told by us says it better in our words.
                 (_, Some("source_unavailable")) => failure(&error),
-                _ => unmade(&ended, &what, follow),
+                _ => unmade(&ended, follow),
             })
         }
     }
@@ -116,8 +115,10 @@ fn unfinished(backup: &Backup) -> Failure {
 }
 
 /// Why a job that has ended made no point. Trying again is to push again: what was sent is gone.
-fn unmade(ended: &JobView, what: &str, follow: &Follow<'_>) -> Failure {
-    let failure = ended_badly(ended, what, follow.stopping());
+fn unmade(ended: &JobView, follow: &Follow<'_>) -> Failure {
+    let verb = if ended.status == Status::Cancelled { "was cancelled" } else { "failed" };
+    let vm = ended.vm_name.as_ref().map(|vm| format!(" of {vm}")).unwrap_or_default();
+    let failure = ended_badly(ended, &format!("the backup{vm} {verb}"), follow.stopping());
     let next = match failure.exit {
         Exit::NoSpace => "see the room with: sendense-ctl repo list; make some, then push again",
         Exit::Unreachable => "see what is wrong: sendense-ctl doctor; then push again",

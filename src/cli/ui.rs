@@ -200,10 +200,17 @@ impl Ui {
 
     /// Writes the fields of one thing, names in a column, to stdout; empty values are left out.
     pub fn fields(&self, fields: &[(&str, String)]) {
+        let plain: Vec<(&str, String)> =
+            fields.iter().map(|(name, value)| (*name, one_line(value))).collect();
+        self.painted_fields(&plain);
+    }
+
+    /// The same of values that are fit for a terminal already: of one line, and painted where that is wanted.
+    pub fn painted_fields(&self, fields: &[(&str, String)]) {
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             let label = format!("{name:width$}");
-            self.line(&format!("{}  {}", self.stdout_paint.dim(&label), one_line(value)));
+            self.line(&format!("{}  {value}", self.stdout_paint.dim(&label)));
         }
     }
 

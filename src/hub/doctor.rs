@@ -13,9 +13,14 @@ use jiff::Timestamp;
 use model::{Backup, BackupId, ByteSize, Repository, VmName, shell_word};
 use repository::{LocalRepository, PARTIAL, ProblemKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The checks by name, in the order of their findings.
 const CHECKS: [&str; 7] = ["catalog", "leases", "jobs", "repositories", "files", "records", "verification"];
+
+/// How long a catalog is waited for before there is nothing to look at.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Findings of one kind that are told one by one.
 const TOLD: usize = 50;
@@ -66,6 +71,23 @@ impl Notes {
     fn failed(&mut self, check: &str, error: &Error) {
         self.add(check, Severity::Error, error.to_string(), error.hint().as_deref(), false);
     }
+
+    /// A check that was not made, or not wholly, because of another.
+    fn unseen(&mut self, check: &str) {
+        self.add(check, Severity::Warning, "could not be looked at".into(), None, false);
+    }
+}
+
+/// What there is to say where the catalog does not answer.
+fn without_catalog(catalog: &str) -> Vec<Finding> {
+    let mut notes = Notes::default();
+    let message = format!("the catalog {catalog} does not answer within {} s", PATIENCE.as_secs());
+    let hint = "start its server, or look at the way there; the repositories' files do not need it";
+    notes.add(CHECKS[0], Severity::Error, message, Some(hint), false);
+    for check in &CHECKS[1..] {
+        notes.unseen(check);
+    }
+    notes.0
 }
 
 impl Hub {
@@ -76,6 +98,9 @@ impl Hub {
     /// included, is a finding.
     pub async fn doctor(&self) -> Result<Vec<Finding>> {
         let mut notes = Notes::default();
+        if timeout(PATIENCE, self.catalog_answers()).await.is_err() {
+            return Ok(without_catalog(&self.config().catalog_location().to_string()));
+        }
         match self.catalog().check().await {
             Ok(problems) => {
                 let hint = "move it aside; `sendense-ctl repo scan` rebuilds it from the repositories";
@@ -93,17 +118,22 @@ impl Hub {
             }
             Err(error) => notes.failed("catalog", &error.into()),
         }
+        let mut unseen: Vec<&str> = Vec::new();
         if let Err(error) = self.look_at_jobs(&mut notes).await {
             notes.failed("jobs", &error);
+            unseen.push("leases");
         }
         for repository in self.repositories_to_look_at(&mut notes).await? {
             if let Err(error) = self.look_at_repository(repository, &mut notes).await {
                 notes.failed("records", &error);
+                unseen.extend(["files", "verification"]);
             }
         }
         for check in CHECKS {
-            if !notes.0.iter().any(|finding| finding.check == check) {
-                notes.add(check, Severity::Ok, "nothing is wrong".into(), None, false);
+            match notes.0.iter().any(|finding| finding.check == check) {
+                true => {}
+                false if unseen.contains(&check) => notes.unseen(check),
+                false => notes.add(check, Severity::Ok, "nothing is wrong".into(), None, false),
             }
         }
         let order = |finding: &Finding| CHECKS.iter().position(|check| *check == finding.check);
@@ -130,6 +160,9 @@ impl Hub {
         }
         if found("catalog") {
             self.catalog().recount().await?;
+        }
+        if findings.iter().all(|finding| !finding.fixable) {
+            return Ok(findings);
         }
         for repository in self.catalog().repositories().await? {
             if files && let Err(error) = self.clean(&repository).await {

@@ -52,6 +52,13 @@ impl Hub {
         Ok(all)
     }
 
+    /// Comes back when the catalog has answered, whatever it says. Who does not want to wait for its patience gives up before.
+    pub async fn catalog_answers(&self) {
+        if let Err(error) = self.catalog().repositories().await {
+            tracing::debug!(%error, "the catalog");
+        }
+    }
+
     /// The same for a caller for whom only these VMs exist: what is counted is of them.
     ///
     /// # Errors

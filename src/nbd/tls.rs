@@ -2,7 +2,7 @@
 //!
 //! The server's certificate is always verified, against `ca-cert.pem` of the folder that the URI names, or of
 //! the first of `~/.config/pki/nbd`, `~/.pki/nbd` and `/etc/pki/nbd` that has one (the places that other NBD
-//! clients use). Where that folder has `client-cert.pem` and `client-key.pem`, they are shown to a server
+//! clients use), or else against the authorities of this machine. Where a folder has `client-cert.pem` and `client-key.pem`, they are shown to a server
 //! that asks. The key stays in memory; nothing of it is ever printed.
 
 use crate::socket::Socket;
@@ -11,6 +11,7 @@ use crate::{Error, Result};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_platform_verifier::BuilderVerifierExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,11 +32,10 @@ fn tls(text: impl Into<String>) -> Error {
 impl Credentials {
     /// Reads the certificates.
     pub(crate) fn load(settings: &Tls, address: &Address) -> Result<Self> {
-        let folder = match &settings.certificates {
-            Some(folder) => folder.clone(),
-            None => usual_folders().into_iter().find(|folder| folder.join(AUTHORITY).is_file()).ok_or_else(|| {
-                tls("no certificate authority is known: add ?tls-certificates=DIR, a folder with ca-cert.pem")
-            })?,
+        let usual = || usual_folders().into_iter().find(|folder| folder.join(AUTHORITY).is_file());
+        let name = server_name(settings, address)?;
+        let Some(folder) = settings.certificates.clone().or_else(usual) else {
+            return Ok(Credentials { config: Arc::new(of_the_system()?), name });
         };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(&folder.join(AUTHORITY))? {
@@ -60,13 +60,6 @@ impl Credentials {
                 return Err(tls(format!("{} is missing beside client-key.pem", certificate.display())));
             }
         };
-        let name = match (&settings.hostname, address) {
-            (Some(name), _) => name.as_str(),
-            (None, Address::Tcp { host, .. }) => host.split('%').next().unwrap_or_default(),
-            (None, Address::Unix(_)) => "localhost",
-        };
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| tls(format!("'{name}' can't be a name in a certificate: add tls-hostname=NAME")))?;
         Ok(Credentials { config: Arc::new(config), name })
     }
 
@@ -90,7 +83,8 @@ impl Credentials {
         let name = self.name.to_str();
         match reason {
             rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
-                "the server's certificate is not signed by the authority in ca-cert.pem".into()
+                "the server's certificate is not signed by an authority that is trusted: one in ca-cert.pem of the folder that \
+                 tls-certificates names, or one of this machine's".into()
             }
             rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
                 format!(
@@ -109,6 +103,30 @@ impl Credentials {
 }
 
 const AUTHORITY: &str = "ca-cert.pem";
+
+/// The name that a certificate must have.
+fn server_name(settings: &Tls, address: &Address) -> Result<ServerName<'static>> {
+    let name = match (&settings.hostname, address) {
+        (Some(name), _) => name.as_str(),
+        (None, Address::Tcp { host, .. }) => host.split('%').next().unwrap_or_default(),
+        (None, Address::Unix(_)) => "localhost",
+    };
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| tls(format!("'{name}' can't be a name in a certificate: add tls-hostname=NAME")))
+}
+
+/// Trusts whom this machine trusts; nothing is shown to a server that asks.
+fn of_the_system() -> Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| tls(e.to_string()))?;
+    let unknown = |e: rustls::Error| {
+        tls(format!(
+            "this machine knows no certificate authority ({e}): add ?tls-certificates=DIR, a folder with ca-cert.pem"
+        ))
+    };
+    Ok(builder.with_platform_verifier().map_err(unknown)?.with_no_client_auth())
+}
 
 fn usual_folders() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from);

@@ -145,7 +145,10 @@ async fn admit(
 async fn identify(hub: &Hub, parts: &Parts) -> Result<Caller, Failure> {
     let unauthorized = |message: &str| {
         let error = ApiError::new(ErrorCode::Unauthorized, message);
-        Failure(error.hint("log in first: sendense-ctl hub login"))
+        Failure(
+            error
+                .hint("log in first: sendense-ctl hub login HUB (a URL, or a name of sendense-ctl hub list)"),
+        )
     };
     match bearer(&parts.headers) {
         Bearer::None => match parts.extensions.get::<Caller>() {

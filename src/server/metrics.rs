@@ -5,6 +5,7 @@
 
 use crate::caller::Viewer;
 use crate::failure::{Failure, Result};
+use crate::service::PATIENCE;
 use crate::state::State;
 use api::{ApiError, ErrorBody, ErrorCode};
 use axum::extract::{MatchedPath, Request, State as Shared};
@@ -17,6 +18,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, Opts, TEXT_FORMAT, TextEncoder};
 use std::time::Instant;
+use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -136,6 +138,9 @@ fn service(state: &State) -> Families {
 async fn looked_up(hub: &Hub) -> Families {
     let catalog = Gauge::new("sendense_catalog_up", "Whether the catalog answers.")?;
     let mut families = Vec::new();
+    if timeout(PATIENCE, hub.catalog_answers()).await.is_err() {
+        return Ok(catalog.collect());
+    }
     let unfinished = hub.unfinished().await;
     let latest = hub.latest_backups().await;
     let repositories = hub.repositories().await;

@@ -11,9 +11,14 @@ use api::{
 use axum::Json as Answer;
 use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Response};
+use std::time::Duration;
+use tokio::time::timeout;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+/// How long the catalog is waited for by who only wants to know whether it is there.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::default()
@@ -31,9 +36,10 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
     security(()),
     responses((status = 200, description = "How it is", body = Health)))]
 pub(crate) async fn health(Shared(state): Shared<State>) -> Answer<Health> {
-    let (catalog, repositories) = match state.hub.repositories().await {
-        Ok(repositories) => (ServiceHealth::Healthy, repositories),
-        Err(_) => (ServiceHealth::Unhealthy, Vec::new()),
+    // Who asks does not wait for a server that is gone.
+    let (catalog, repositories) = match timeout(PATIENCE, state.hub.repositories()).await {
+        Ok(Ok(repositories)) => (ServiceHealth::Healthy, repositories),
+        Ok(Err(_)) | Err(_) => (ServiceHealth::Unhealthy, Vec::new()),
     };
     let repositories: Vec<RepositoryHealth> = repositories
         .into_iter()

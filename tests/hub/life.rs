@@ -50,6 +50,23 @@ fn a_second_hub_on_the_same_state_folder_is_told_who_serves_it() {
 }
 
 #[test]
+fn a_closed_terminal_ends_no_job_of_a_service_and_ctrl_c_does() {
+    let site = slow_site();
+    let hub = site.serve(&["--no-listen"]);
+    for (signal, code, ended) in [("HUP", 129, "completed"), ("INT", 130, "cancelled")] {
+        let client = piped(&site, "backup start --vm slow --bandwidth 8M --type full");
+        let running = || site.bare_json("backup list --status running")["total"] == 1;
+        eventually("it runs", Duration::from_secs(20), running);
+        client.signal(signal);
+        assert_eq!(client.wait(Duration::from_secs(30)).code, code);
+        let newest = || site.bare_json("backup list --limit 1")["backups"][0]["status"].clone();
+        eventually(ended, Duration::from_secs(60), || newest() == ended);
+    }
+    assert_eq!(stop(&site, hub), 0);
+    site.assert_nothing_left_over();
+}
+
+#[test]
 fn a_killed_hub_starts_again_and_a_watcher_hears_what_became_of_its_job() {
     if !have(&["sqlite3"]) {
         return;

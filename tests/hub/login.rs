@@ -205,6 +205,30 @@ fn a_program_logs_in_with_an_api_token_which_outlives_its_logout() {
 }
 
 #[test]
+fn a_login_that_is_not_needed_any_more_is_ended() {
+    let hub = Guarded::new(&[]);
+    let logins = || {
+        let all = hub.site.json("hub tokens list --hub local");
+        all["tokens"].as_array().unwrap().iter().filter(|token| token["kind"] == "login").count()
+    };
+    for _ in 0..3 {
+        let run = hub.hub_login("admin", PASSWORD);
+        assert_eq!(run.code, 0, "{run:#?}");
+        assert_eq!(logins(), 1, "the one before is ended");
+    }
+    // By the profile's name, with its user, its certificate and all.
+    let name = hub.site.bare_json("hub list")["current"].as_str().unwrap().to_owned();
+    let again = with(&hub.site, &[("SENDENSE_PASSWORD", PASSWORD)], &format!("hub login {name}"));
+    assert_eq!(again.code, 0, "{again:#?}");
+    assert_eq!(logins(), 1);
+    // Where there is no keyring to keep it, it is not kept at all.
+    let nowhere = [("SENDENSE_PASSWORD", PASSWORD), ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/none")];
+    let refused = with(&hub.site, &nowhere, &format!("hub login {name} --keep keyring"));
+    assert_ne!(refused.code, 0, "{refused:#?}");
+    assert_eq!(logins(), 1);
+}
+
+#[test]
 fn a_login_ends_by_itself() {
     if !have(&["curl"]) {
         return;

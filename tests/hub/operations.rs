@@ -195,7 +195,7 @@ fn a_bundle_has_what_helps_and_no_secret() {
 
     // Nothing is overwritten.
     let again: Run = hub.site.bare_run(&format!("{line} --hub local"));
-    again.failed_with(1, &["b.tar.gz", "exists", "--output"]);
+    again.failed_with(5, &["b.tar.gz", "exists", "--output"]);
 
     // Without names; the fields stay what they are.
     let bundle = hub.site.path("anonymous.tar.gz");

@@ -48,6 +48,11 @@ fn disks_of_this_machine_become_points_full_and_incremental() {
     site.assert_point_equals(&id(&full), 0, &raw);
     site.assert_point_equals(&id(&full), 1, &other);
 
+    // The nightly line is for those that are read from here.
+    let nightly = site.bare_run("backup start --all");
+    assert_eq!(nightly.code, 0, "{nightly:#?}");
+    assert!(nightly.stderr.contains("db: left out, a client writes its disks"), "{nightly:#?}");
+    assert_eq!(site.bare_run("backup start --all --quiet").stderr, "");
     for (round, more) in [(3, ""), (4, "--compress --connections 1")] {
         scribble(&raw, 1, round);
         scribble(&other, 1, round + 10);

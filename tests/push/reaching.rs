@@ -1,7 +1,7 @@
 //! Who reaches an export, and what is refused.
 
 use super::{Target, id, nbdcopy, ports_and_uris, uri};
-use crate::harness::{MIB, eventually, have};
+use crate::harness::{MIB, Run, eventually, have};
 use serde_json::{Value, json};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -138,6 +138,21 @@ fn off_the_machine_there_is_tls_and_a_name_that_nobody_guesses() {
     target.assert_given_back(&backup);
     let log = || std::fs::read_to_string(target.site.path("hub.log")).unwrap();
     assert!(!log().contains(name), "the secret is in the log");
+
+    // `agent push`: by the machine's authorities, those of a folder, or not at all.
+    let push = |vm: &str, authorities: &str, more: &[&str]| {
+        let mut command = target.site.bare_command(["agent", "push", "--vm", vm, "--source"]);
+        command.arg(&disk).args(more).env("SSL_CERT_FILE", authorities).env("HOME", target.site.path("home"));
+        Run::finished(command)
+    };
+    let authority = tls.join("ca-cert.pem");
+    let trusted = push("pushed", authority.to_str().unwrap(), &[]);
+    assert_eq!(trusted.code, 0, "{trusted:#?}");
+    assert_eq!(push("pushed", "/none", &["--tls-certificates", tls.to_str().unwrap()]).code, 0);
+    let before = target.site.sql("SELECT COUNT(*) FROM backup_jobs");
+    push("pushed", "/none", &["--tls-certificates", "/none"]).failed_with(2, &["/none holds no ca-cert.pem"]);
+    assert_eq!(target.site.sql("SELECT COUNT(*) FROM backup_jobs"), before, "nothing was begun");
+    push("pushed", "/none", &[]).failed_with(10, &["certificate", "--tls-certificates DIR"]);
 
     // A request that fails stands in the log, and so does what it was for; the name does not.
     let top = std::fs::File::options().write(true).open(target.site.top_of(&id(&backup), 0)).unwrap();

@@ -52,4 +52,8 @@ where
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
         })
     }
+
+    fn is_in_process(&self) -> bool {
+        true
+    }
 }

@@ -67,6 +67,11 @@ impl Client {
         Client { transport: Arc::new(transport) }
     }
 
+    /// True where the hub is in this process, and ends with it.
+    pub fn is_in_process(&self) -> bool {
+        self.transport.is_in_process()
+    }
+
     /// Sends a request without a body and reads the answer.
     async fn ask<A: DeserializeOwned>(&self, method: Method, path: Path) -> Result<A, ClientError> {
         let request = Request::builder().method(method).uri(path.into_uri()?);

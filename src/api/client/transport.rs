@@ -23,6 +23,11 @@ pub trait Transport: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Only where there is no answer.
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>>;
+
+    /// True where the hub is in this process, and ends with it.
+    fn is_in_process(&self) -> bool {
+        false
+    }
 }
 
 /// No answer, or not all of it.
