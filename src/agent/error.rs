@@ -18,6 +18,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Nothing is wrong with a source, only with what was said of it.
+    #[error("disk {disk}: {reason}")]
+    Misnamed {
+        /// Position within the VM.
+        disk: u32,
+        /// What is wrong, and what to say.
+        reason: String,
+    },
     /// The hub's export can't be reached or written.
     #[error("disk {disk}: the hub's export can't be written: {reason}")]
     Export {
@@ -39,6 +47,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Source { .. } => ErrorCode::SourceUnavailable,
+            Error::Misnamed { .. } => ErrorCode::InvalidRequest,
             Error::Export { .. } => ErrorCode::HubUnreachable,
             Error::Answer(_) => ErrorCode::Internal,
             Error::Cancelled => ErrorCode::Cancelled,

@@ -87,8 +87,15 @@ impl Disks {
         let interrupt = Interrupt::new();
         let mut disks = Vec::with_capacity(uris.len());
         for (number, uri) in uris.iter().enumerate() {
-            let opened = sources::settle(uri.clone()).and_then(|uri| sources::open(&uri, &interrupt));
-            let source = opened.map_err(|error| source_error(number as u32, uri, &error))?;
+            let disk = number as u32;
+            let settled = sources::settle(uri.clone()).map_err(|error| match error {
+                block::Error::Unsupported { name, reason } => {
+                    Error::Misnamed { disk, reason: format!("{name}: {reason}") }
+                }
+                error => source_error(disk, uri, &error),
+            })?;
+            let source =
+                sources::open(&settled, &interrupt).map_err(|error| source_error(disk, uri, &error))?;
             disks.push((uri.clone(), source));
         }
         Ok(Disks { disks, interrupt })

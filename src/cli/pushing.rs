@@ -186,6 +186,6 @@ fn failure(error: &agent::Error) -> Failure {
         agent::Error::Export { .. } => failure.next(
             "check that the hub's push.listen and push.ports can be reached from here, or that a tunnel leads there",
         ),
-        agent::Error::Answer(_) | agent::Error::Cancelled => failure,
+        agent::Error::Misnamed { .. } | agent::Error::Answer(_) | agent::Error::Cancelled => failure,
     }
 }

@@ -48,6 +48,10 @@ fn disks_of_this_machine_become_points_full_and_incremental() {
     site.assert_point_equals(&id(&full), 0, &raw);
     site.assert_point_equals(&id(&full), 1, &other);
 
+    // What is said of a source is wrong, as for `backup start`.
+    std::fs::copy(&image, site.path("misnamed.raw")).unwrap();
+    let misnamed = Run::finished(agent(&target, "--vm other --source {}/misnamed.raw"));
+    misnamed.failed_with(2, &["begins like a qcow2 image", "?format=qcow2"]);
     // The nightly line is for those that are read from here.
     let nightly = site.bare_run("backup start --all");
     assert_eq!(nightly.code, 0, "{nightly:#?}");
