@@ -2,7 +2,7 @@
 
 use crate::support::{Site, vm};
 use api::StartBackup;
-use model::{Phase, RequestedType, Status};
+use model::{BackupId, Phase, RequestedType, Status};
 use serde_json::{Value, json};
 
 fn message(processed: u64) -> Value {
@@ -13,19 +13,24 @@ fn message(processed: u64) -> Value {
             "progress_percent": 50.0, "status": "running"}], "error": null})
 }
 
+/// Starts a backup, and waits until its data moves: before that the hub itself still writes down what it is going to do.
+async fn moving(site: &Site, request: &StartBackup) -> BackupId {
+    let id = site.client.start_backup(request).await.unwrap().backup.id;
+    site.until("data to move", async || {
+        let now = site.client.backup(&id).await.unwrap();
+        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
+    })
+    .await;
+    id
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_never_goes_back_and_an_ended_job_takes_none() {
     let site = Site::new().await;
     let source = site.disk("a.raw", 4096, 1);
     let mut request = site.full("a", &source);
     request.bandwidth_limit_bps = Some(64 << 10);
-    let id = site.client.start_backup(&request).await.unwrap().backup.id;
-    // Before that the hub itself still writes down what it is going to do.
-    site.until("data to move", async || {
-        let now = site.client.backup(&id).await.unwrap();
-        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
-    })
-    .await;
+    let id = moving(&site, &request).await;
     let path = format!("/telemetry/backup/{id}");
     let answer = site.call("POST", &path, message(3 << 20)).await;
     assert_eq!((answer.status.as_u16(), answer.body), (200, json!({"success": true})));
@@ -58,12 +63,7 @@ async fn what_is_said_of_all_disks_together_counts_and_disks_that_there_are_not_
     let mut request =
         StartBackup { sources: vec![one, two], ..StartBackup::new(vm("a"), RequestedType::Full) };
     request.bandwidth_limit_bps = Some(64 << 10);
-    let id = site.client.start_backup(&request).await.unwrap().backup.id;
-    site.until("data to move", async || {
-        let now = site.client.backup(&id).await.unwrap();
-        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
-    })
-    .await;
+    let id = moving(&site, &request).await;
     let path = format!("/telemetry/backup/{id}");
     let mut of_all = message(6 << 20);
     of_all["total_bytes"] = json!(8 << 20);
@@ -108,12 +108,7 @@ async fn an_end_takes_nothing_back_of_what_was_told() {
     std::fs::File::options().write(true).open(site.path("a.raw")).unwrap().set_len(4 << 20).unwrap();
     let mut request = site.full("a", &source);
     request.bandwidth_limit_bps = Some(512 << 10);
-    let id = site.client.start_backup(&request).await.unwrap().backup.id;
-    site.until("data to move", async || {
-        let now = site.client.backup(&id).await.unwrap();
-        (now.current_phase == Phase::Transferring && now.bytes_processed > 0).then_some(())
-    })
-    .await;
+    let id = moving(&site, &request).await;
     let path = format!("/telemetry/backup/{id}");
     assert_eq!(site.call("POST", &path, message(3 << 20)).await.status, 200);
     let ended = site.job_ended(&id.clone().into()).await;
