@@ -72,7 +72,7 @@ pub use export::{ExportBackup, Exported, ExportedDisk};
 pub use job::{Consolidating, DiskProgress, JobAnswer, JobList, JobResult, JobView};
 pub use query::{
     AddressQuery, BackupQuery, ChainQuery, DEFAULT_LIMIT, DeleteQuery, JobQuery, MAX_LIMIT, MAX_OFFSET,
-    PageQuery,
+    PageQuery, VmNameQuery,
 };
 pub use repository::{
     Check, CreateRepository, PatchRepository, Repository, RepositoryAnswer, RepositoryConfig,

@@ -2,7 +2,7 @@
 
 use crate::schema;
 use jiff::Timestamp;
-use model::{BackupId, BackupType, JobType, Status};
+use model::{BackupId, BackupType, JobType, Status, VmName};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -101,6 +101,16 @@ pub struct PageQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 1_000_000_000_000_u64)]
     pub offset: Option<u64>,
+}
+
+/// `DELETE /vms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VmNameQuery {
+    /// Which VM.
+    #[param(value_type = schema::VmName, inline)]
+    pub vm_name: VmName,
 }
 
 /// `GET /backups/resolve`.

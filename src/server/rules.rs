@@ -143,6 +143,7 @@ pub(crate) const RULES: &[Rule] = &[
 
     rule("POST", "/vms", Operator, Handler, Change("vm_add")),
     rule("GET", "/vms", Viewer, Handler, Deed::None),
+    rule("DELETE", "/vms", Operator, Handler, Change("vm_remove")),
     rule("GET", "/vms/{name}", Viewer, Vm("name"), Deed::None),
     rule("DELETE", "/vms/{name}", Operator, Vm("name"), Change("vm_remove")),
 

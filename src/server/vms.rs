@@ -4,7 +4,7 @@ use crate::caller::{Operator, Viewer};
 use crate::extract::{Json, Path, Query, limit, offset};
 use crate::failure::Result;
 use crate::state::State;
-use api::{CreateVm, ErrorBody, PageQuery, Vm, VmAnswer, VmDeleted, VmList};
+use api::{CreateVm, ErrorBody, PageQuery, Vm, VmAnswer, VmDeleted, VmList, VmNameQuery};
 use axum::extract::State as Shared;
 use axum::{Json as Answer, http::StatusCode};
 use model::VmName;
@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::default().routes(routes!(create, list)).routes(routes!(show, delete))
+    OpenApiRouter::default().routes(routes!(create, list, delete_named)).routes(routes!(show, delete))
 }
 
 /// Register a VM
@@ -84,6 +84,28 @@ pub(crate) async fn delete(
     Shared(state): Shared<State>,
     Path(name): Path<VmName>,
 ) -> Result<Answer<VmDeleted>> {
+    forget(&state, name).await
+}
+
+/// Forget a VM that the query names
+///
+/// As `DELETE /vms/{name}` does.
+#[utoipa::path(delete, path = "/api/v1/vms", operation_id = "delete_vm_by_query", tag = "vms",
+    params(VmNameQuery),
+    responses(
+        (status = 200, description = "It is forgotten", body = VmDeleted),
+        (status = "4XX", description = "Refused", body = ErrorBody),
+        (status = "5XX", description = "Failed", body = ErrorBody)))]
+pub(crate) async fn delete_named(
+    Operator(claim): Operator,
+    Shared(state): Shared<State>,
+    Query(query): Query<VmNameQuery>,
+) -> Result<Answer<VmDeleted>> {
+    claim.vm(&query.vm_name)?;
+    forget(&state, query.vm_name).await
+}
+
+async fn forget(state: &State, name: VmName) -> Result<Answer<VmDeleted>> {
     state.hub.remove_vm(&name).await?;
     let message = "VM removed successfully".to_owned();
     Ok(Answer(VmDeleted { success: true, message, vm_name: name }))

@@ -94,7 +94,13 @@ async fn the_hub_refuses_with_a_code_and_says_what_to_do() {
     site.call("GET", "/jobs/verify-x", None).await.refused(404, "job_not_found");
     site.call("POST", "/jobs/verify-x/cancel", None).await.refused(404, "job_not_found");
     site.call("GET", "/vms/nobody", None).await.refused(404, "vm_not_found");
-    site.call("DELETE", "/vms/nobody", None).await.refused(404, "vm_not_found");
+    for (route, status, code) in [
+        ("/vms/nobody", 404, "vm_not_found"),
+        ("/vms?vm_name=nobody", 404, "vm_not_found"),
+        ("/vms", 400, "invalid_request"),
+    ] {
+        site.call("DELETE", route, None).await.refused(status, code);
+    }
     site.call("GET", "/repositories/no/storage", None).await.refused(404, "repository_not_found");
 }
 

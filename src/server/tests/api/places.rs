@@ -86,6 +86,11 @@ async fn a_vm_is_registered_shown_and_forgotten() {
     assert_eq!(site.client.vms(&PageQuery::default()).await.unwrap().total, 1);
     assert_eq!(site.client.delete_vm(&name).await.unwrap().vm_name, name);
     assert_eq!(site.client.vm(&name).await.unwrap_err().code(), ErrorCode::VmNotFound);
+    let plain = CreateVm { name: vm("plain"), ..request };
+    site.client.create_vm(&plain).await.unwrap();
+    let gone = site.call("DELETE", "/vms?vm_name=plain", None).await;
+    assert_eq!((gone.status.as_u16(), &gone.body["vm_name"]), (200, &json!("plain")), "{gone:?}");
+    assert_eq!(site.client.vm(&plain.name).await.unwrap_err().code(), ErrorCode::VmNotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,6 +149,7 @@ impl Hidden {
             }
             ("POST", "/vms") => json!({"name": VM, "disks": [{"source": "/nowhere"}], "replace": true}),
             ("POST", "/search/files") => json!({"query": {"vm_name": VM, "pattern": "*"}}),
+            ("DELETE", "/vms") => return (format!("?vm_name={VM}"), none()),
             ("GET", "/search/files") => return (format!("?pattern=*&backup_id={}", self.backup), none()),
             ("GET", "/backups/resolve") => return (format!("?address={VM}@latest"), none()),
             ("GET", "/backup/chain") => return (format!("?vm_name={VM}"), none()),
