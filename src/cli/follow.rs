@@ -184,7 +184,7 @@ impl<'a> Follow<'a> {
                         () = tokio::time::sleep(PAUSE) => continue,
                     }
                 }
-                other => other.during(|| format!("{label} can't be followed any more"))?,
+                other => other.map_err(|error| self.give_up(id, label, error))?,
             };
             if lost.take().is_some() {
                 breaks = 0;
@@ -198,6 +198,19 @@ impl<'a> Follow<'a> {
                 return Err(error).during(|| format!("{label} can't be followed any more"));
             }
             tokio::time::sleep(Duration::from_millis(200) * breaks).await;
+        }
+    }
+
+    /// The hub does not let this be watched any more.
+    fn give_up(&self, id: &JobId, label: &str, error: ClientError) -> Failure {
+        let logged_out = error.code() == ErrorCode::Unauthorized;
+        let failure = Failure::from(error).during(format!("{label} can't be followed any more"));
+        match logged_out {
+            true => failure.next(format!(
+                "the job goes on: log in again, then: sendense-ctl backup watch {}",
+                shell_word(id.as_str())
+            )),
+            false => failure,
         }
     }
 

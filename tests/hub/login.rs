@@ -236,6 +236,13 @@ fn a_login_ends_by_itself() {
     let hub = Guarded::new(&["--set", "auth.login_lifetime=2s"]);
     let run = hub.hub_login("admin", PASSWORD);
     assert_eq!(run.code, 0, "{run:#?}");
+    // Under somebody who watches, too; what is watched goes on.
+    let disk = hub.site.disk("slow.raw", 24 * MIB, 24, 1);
+    let watched = format!("backup start --vm slow --source {} --bandwidth 1M", disk.display());
+    hub.site
+        .bare_run(&watched)
+        .failed_with(12, &["the job goes on", "sendense-ctl backup watch backup-slow-"]);
+    assert_eq!(hub.site.json("backup list --hub local --status running")["total"], 1);
     let token = hub.token("admin", PASSWORD);
     assert_eq!(hub.status(&token, "/backups"), 200);
     eventually("it ends", Duration::from_secs(15), || hub.status(&token, "/backups") == 401);
