@@ -3,8 +3,8 @@
 //! The same rules for all, because it is the same column: progress never goes back, an older report than the last one
 //! changes nothing, a job that has ended takes none (the answer tells how it ended). What is said of a backup is bounded
 //! by the disks that it has, and spread over them where it is said of all together. The word of a client that writes the
-//! disks that all is written, or that it gives up, is carried out when the rest is kept. Any other report of a state that
-//! ends a job is progress like any other: only who runs a job ends it.
+//! disks that all is written, or that it gives up, is carried out when the rest is kept. Nobody else ends a job that the hub
+//! runs, or tells its phase: who says that it has ended is told so.
 
 use crate::push::{Session, not_theirs};
 use crate::{Error, Hub, Missing, Result};
@@ -23,7 +23,7 @@ impl Hub {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Ended`]; [`Error::Invalid`] where it tells of a disk that there is not, or of one
     /// twice; [`Error::Conflict`] where a client that is to write disks says that they are written before it could, or
-    /// to another process than the one that receives them, and where somebody ends a backup that the hub reads by itself.
+    /// to another process than the one that receives them, and where somebody ends what the hub does by itself.
     pub async fn take_telemetry(&self, job_type: JobType, id: &str, message: Telemetry) -> Result<()> {
         check_disks(&message)?;
         let missing = || Error::missing(Missing::Job, id);
@@ -56,6 +56,15 @@ impl Hub {
             JobType::Restore | JobType::Copy | JobType::Verify | JobType::Consolidate => {
                 let id = JobId::new(id).map_err(|_| missing())?;
                 match self.catalog().job(&id).await? {
+                    Some(job) if job.job_type == job_type && job.status.is_final() => {
+                        return Err(Error::Ended { id: id.to_string(), status: job.status });
+                    }
+                    Some(job) if job.job_type == job_type && message.status.is_final() => {
+                        return Err(Error::Conflict {
+                            message: format!("the hub ends {id} by itself"),
+                            hint: "`sendense-ctl backup watch` shows how it goes".into(),
+                        });
+                    }
                     Some(job) if job.job_type == job_type => {
                         let said = told_of(&message, &job);
                         let done =

@@ -1,7 +1,7 @@
 //! Progress from outside.
 
 use crate::support::{Site, vm};
-use api::StartBackup;
+use api::{StartBackup, VerifyRequest};
 use model::{BackupId, Phase, RequestedType, Status};
 use serde_json::{Value, json};
 
@@ -124,6 +124,17 @@ async fn what_does_not_fit_is_refused() {
     site.call("POST", "/telemetry/backup/backup-x", message(1)).await.refused(404, "job_not_found");
     let answer = site.call("POST", "/telemetry/verify/verify-x", message(1)).await;
     assert_eq!(answer.refused(400, "invalid_request")["details"]["field"], "job_type");
+    // Jobs that are no backups: the type is part of the name, and one that has ended says how.
+    let point = site.point(&site.full("a", &site.disk("a.raw", 64, 1))).await;
+    let job = site.client.verify_backup(&point.id, &VerifyRequest::default()).await.unwrap();
+    let ended = site.job_ended(&job.id).await;
+    let mut of_job = message(1);
+    of_job["job_type"] = json!("verify");
+    let told = site.call("POST", &format!("/telemetry/verify/{}", ended.id), of_job.clone()).await;
+    assert_eq!(told.refused(409, "job_ended")["details"]["status"], "completed");
+    of_job["job_type"] = json!("restore");
+    let path = format!("/telemetry/restore/{}", ended.id);
+    site.call("POST", &path, of_job).await.refused(404, "job_not_found");
     site.call("POST", "/telemetry/party/x", message(1)).await.refused(400, "invalid_request");
     site.call("POST", "/telemetry/backup/backup-x", json!({})).await.refused(400, "invalid_request");
 }
