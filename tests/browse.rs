@@ -324,3 +324,27 @@ fn nothing_is_written_outside_of_the_target() {
     );
     assert!(!fs::symlink_metadata(target.join("etc/hostname")).unwrap().is_symlink());
 }
+
+#[test]
+fn a_disk_that_no_system_mounts_comes_out_whole() {
+    if !have(&["mkfs.ext4"]) {
+        return;
+    }
+    let site = Site::new();
+    let disk = site.disk("data.raw", 16 * MIB, 0, 1);
+    let folder = site.path("content");
+    fs::create_dir_all(folder.join("deep/er")).unwrap();
+    fs::write(folder.join("deep/er/file.txt"), "kept\n").unwrap();
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.arg("-q").arg("-d").arg(&folder).arg(&disk).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+    assert!(mkfs.status().unwrap().success());
+    site.ok(&format!("backup start --vm data --source {}", disk.display()));
+    let listed = site.ok("backup ls -R data@latest /").stdout;
+    assert!(listed.contains("/@volumes/disk0/deep/er") && listed.contains("file.txt"), "{listed}");
+    let said = site.ok("backup extract data@latest / --output {}/out");
+    assert!(said.stderr.starts_with("1 files"), "{said:#?}");
+    let out = fs::read_to_string(site.path("out/@volumes/disk0/deep/er/file.txt")).unwrap();
+    assert_eq!(out, "kept\n");
+    let packed = site.ok("backup extract data@latest / --archive tar --output -").stdout;
+    assert!(packed.contains("@volumes/disk0/deep/er/file.txt"), "{packed:?}");
+}

@@ -224,7 +224,7 @@ fn a_merge_tells_how_far_it_is_and_a_cancelled_one_loses_nothing() {
     let site = Site::new();
     let mut points = slow_to_merge(&site);
     let line = format!("backup delete {} --merge --yes", points[0].0);
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for &(signal, code) in site.cancelling() {
         let running = merging(&site, &line);
         running.signal(signal);
         let run = running.wait(Duration::from_secs(30));

@@ -141,7 +141,7 @@ fn a_second_ctrl_c_ends_at_once_and_the_next_run_cleans_up() {
 
 #[test]
 fn ctrl_c_sigterm_and_sighup_end_a_backup_cleanly() {
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for &(signal, code) in Site::new().cancelling() {
         let site = Site::new();
         let (running, id) = slow(&site);
         running.signal(signal);

@@ -117,6 +117,16 @@ impl Site {
         command
     }
 
+    /// Signals by which a command that follows a job cancels it, and what it ends with. A terminal that is closed ends
+    /// nothing that runs elsewhere.
+    pub fn cancelling(&self) -> &'static [(&'static str, i32)] {
+        let served = std::env::var("SENDENSE_TEST_HUB").is_ok_and(|hub| hub == "unix" || hub == "tls");
+        match served && !self.embedded {
+            true => &[("INT", 130), ("TERM", 143)],
+            false => &[("INT", 130), ("TERM", 143), ("HUP", 129)],
+        }
+    }
+
     /// As [`command`](Self::command), with whatever hub there is.
     pub fn bare_command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sendense-ctl"));

@@ -1,7 +1,7 @@
 //! `hub login`: making a hub elsewhere known, and logging in to it.
 
 use api::{Fingerprint, HubAddress, LoggedIn, Login, Remote, Trust};
-use cli::place::Served;
+use cli::place::{self, Served};
 use cli::profiles::{self, Profile, Profiles};
 use cli::secret::{self, Secret};
 use cli::tokens::{self, Keeper};
@@ -94,20 +94,23 @@ impl Args {
         let (token, logged_in) = self.credentials(app, &address, &trust, known.as_ref()).during(attempt)?;
         profile.user = logged_in.user.clone();
         profile.expires_at = logged_in.expires_at;
-        // A token is for the hub that gave it, and for no other of the same name.
-        let same = profiles.hubs.get(&name).is_some_and(|known| known.url == address.to_string());
-        let before = if same { tokens::load(&name).ok().flatten() } else { None };
-        let end = |token: Secret| {
-            end(&Served { address: address.clone(), trust: trust.clone(), token: Some(token), name: None })
-        };
+        let before = place::stored(&profiles, &name).ok().flatten();
         let kept = tokens::store(&name, &token, self.keep).inspect_err(|_| {
             // Nobody holds it.
             if !self.token {
-                end(token.clone());
+                end(&Served {
+                    address: address.clone(),
+                    trust: trust.clone(),
+                    token: Some(token.clone()),
+                    name: None,
+                });
             }
         })?;
-        if let Some(before) = before.filter(|before| before.expose() != token.expose()) {
-            end(before);
+        // At the hub that gave it, which may be another one.
+        if let Some(before) = before
+            && before.token.as_ref().is_some_and(|old| old.expose() != token.expose())
+        {
+            end(&before);
         }
         profiles.hubs.insert(name.clone(), profile);
         profiles.current = Some(name.clone());

@@ -1,7 +1,7 @@
 //! `hub logout`: giving a token back.
 
 use api::ErrorCode;
-use cli::place::{Place, Said};
+use cli::place;
 use cli::profiles::Profiles;
 use cli::{App, Exit, Failure, Manual, Result, tokens};
 use serde_json::json;
@@ -42,7 +42,7 @@ impl Args {
                 .next("sendense-ctl hub list shows those that are known"));
         }
         if tokens::is_there(&name)? {
-            revoke(app, &name)?;
+            revoke(app, &profiles, &name)?;
         }
         tokens::remove(&name)?;
         if self.forget {
@@ -52,7 +52,8 @@ impl Args {
             profiles.current = None;
         }
         profiles.save()?;
-        let used = profiles.current.unwrap_or_else(|| "the hub of this machine".to_owned());
+        let used = app.said.hub.clone().filter(|said| said != "local").or(profiles.current);
+        let used = used.unwrap_or_else(|| "the hub of this machine".to_owned());
         if app.ui.json {
             app.ui.document(&json!({ "success": true, "name": name }));
         } else {
@@ -63,14 +64,13 @@ impl Args {
 }
 
 /// Gives the token back to its hub. What keeps it from that is no reason to keep the token here.
-fn revoke(app: &App, name: &str) -> Result<()> {
+fn revoke(app: &App, profiles: &Profiles, name: &str) -> Result<()> {
     let stays = |why: &str| {
         app.ui.warn(&format!("the token was not revoked, it stays valid until it expires: {why}"))
     };
-    let said = Said { hub: Some(name.to_owned()), ..Said::default() };
-    let served = match said.place() {
-        Ok(Place::Served(served)) => served,
-        Ok(Place::Embedded(_)) => return Ok(()),
+    let served = match place::stored(profiles, name) {
+        Ok(Some(served)) => served,
+        Ok(None) => return Ok(()),
         Err(failure) => {
             stays(failure.why.as_deref().unwrap_or(&failure.what));
             return Ok(());

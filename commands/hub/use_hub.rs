@@ -41,6 +41,9 @@ impl Args {
             let shown =
                 profiles.hubs.get(&self.name).map_or("the hub of this machine", |profile| &profile.url);
             app.ui.done(&format!("commands use {shown} from now on"));
+            if let Some(said) = &app.said.hub {
+                app.ui.note(&format!("but here they use {said}: --hub or SENDENSE_HUB says so"));
+            }
         }
         Ok(Exit::Done)
     }

@@ -275,8 +275,8 @@ impl<'a> Extraction<'a> {
             for child in &page.files {
                 let exact = path_of(child);
                 let name = exact.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
-                // What the fstab does not name is asked for by its path.
-                if path.as_bytes() == b"/" && name == b"@volumes" {
+                // What the fstab does not name is asked for by its path, unless it is all that there is.
+                if path.as_bytes() == b"/" && name == b"@volumes" && page.total_count > 1 {
                     continue;
                 }
                 let done = if is_small(child) {

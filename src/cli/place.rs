@@ -130,6 +130,25 @@ fn by_name(profiles: &Profiles, name: &str) -> Result<Place> {
     served(address, profile, Some(name.to_owned())).map(Place::Served)
 }
 
+/// The hub of that profile as the profile alone knows it, whatever the environment says: for its own token.
+///
+/// # Errors
+/// Where what is stored can't be read.
+pub fn stored(profiles: &Profiles, name: &str) -> Result<Option<Served>> {
+    let Some(profile) = profiles.hubs.get(name) else { return Ok(None) };
+    let Some(token) = tokens::load(name)? else { return Ok(None) };
+    let unusable = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("the hub {name} can't be used")).why(error.to_string())
+    };
+    let address = profile.url.parse::<HubAddress>().map_err(|error| unusable(&error))?;
+    let trust = match (&profile.fingerprint, &profile.ca) {
+        (Some(pin), _) => Trust::Pin(pin.parse::<Fingerprint>().map_err(|error| unusable(&error))?),
+        (None, Some(path)) => Trust::Authority(path.clone()),
+        (None, None) => Trust::System,
+    };
+    Ok(Some(Served { address, trust, token: Some(token), name: Some(name.to_owned()) }))
+}
+
 /// What the environment says wins over the profile: `SENDENSE_TOKEN`, `SENDENSE_FINGERPRINT`, `SENDENSE_CA`.
 fn served(address: HubAddress, profile: &Profile, name: Option<String>) -> Result<Served> {
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());

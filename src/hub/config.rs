@@ -1,6 +1,6 @@
 //! What an embedded hub is told when it is opened.
 
-use crate::LoginRules;
+use crate::{LoginRules, Result};
 use catalog::Location;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,6 +43,19 @@ pub struct PushConfig {
     pub ports: RangeInclusive<u16>,
     /// The folder of `server-cert.pem` and `server-key.pem`.
     pub tls: Option<PathBuf>,
+}
+
+impl PushConfig {
+    /// Looks whether its certificates can be used.
+    ///
+    /// # Errors
+    /// Where they can't.
+    pub fn check(&self) -> Result<()> {
+        match &self.tls {
+            Some(folder) => crate::push::certificates(folder).map(drop),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for PushConfig {

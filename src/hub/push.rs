@@ -22,6 +22,7 @@ mod vm;
 
 pub(crate) use receive::{Receiving, receive};
 pub use serve::PushTarget;
+pub(crate) use serve::certificates;
 pub(crate) use session::{Known, Session, Sessions};
 
 use crate::control::Stop;

@@ -113,12 +113,16 @@ impl Hub {
     }
 
     /// Keeps the sizes that a backup found. Only for display, so a failure is no failure of the backup.
-    pub(crate) async fn note_capacities(&self, point: &Backup) {
+    pub(crate) async fn note_disks(&self, point: &Backup, pushed: Option<Vec<VmDisk>>) {
         let found = match self.catalog().vm(&point.vm_context_id).await {
             Ok(Some(vm)) => vm,
             Ok(None) | Err(_) => return,
         };
         let mut vm = found.clone();
+        // A VM whose disks a client writes has those of its last point: what became none leaves them as they were.
+        if let Some(disks) = pushed {
+            vm.disks = disks;
+        }
         for disk in &mut vm.disks {
             if let Some(on) = point.disk(disk.index).filter(|on| on.source == disk.source) {
                 disk.capacity_bytes = Some(on.capacity_bytes);
@@ -127,7 +131,7 @@ impl Hub {
         if vm != found
             && let Err(error) = self.catalog().update_vm(&vm).await
         {
-            tracing::warn!(%error, vm = %vm.name, "the sizes of the disks can't be kept");
+            tracing::warn!(%error, vm = %vm.name, "the disks of the VM can't be kept");
         }
     }
 

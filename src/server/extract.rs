@@ -70,7 +70,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         // What is no word where one is expected counts as syntax there, whatever else it may be.
         let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
         if inner.is_syntax() && is_json() {
-            return refuse(&field, "this is no value for it: it takes one of some words");
+            return refuse(&field, "it does not take such a value");
         }
         if inner.is_data() {
             refuse(&field, &without_place(&inner.to_string()))
@@ -97,8 +97,33 @@ fn without_place(message: &str) -> String {
     }
 }
 
+/// What serde and the standard library say, without the names of this program's types.
+fn in_words(message: &str) -> String {
+    let mut told = message.to_owned();
+    for (theirs, ours) in [
+        ("expected u64", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected u16", "expected a whole number"),
+        ("expected u8", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list"),
+        ("expected unit", "expected one of its words"),
+        ("invalid digit found in string", "it is to be a whole number"),
+        ("cannot parse integer from empty string", "it is to be a whole number"),
+        ("number too large to fit in target type", "the number is too large"),
+    ] {
+        told = told.replace(theirs, ours);
+    }
+    if let Some((before, after)) = told.split_once("expected struct ") {
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        told = format!("{before}expected an object{rest}");
+    }
+    told
+}
+
 /// `field` is a path such as `disks[1].source`; `.` and nothing mean the whole.
 fn refuse(field: &str, message: &str) -> Failure {
+    let message = &in_words(message);
     if let Some(unknown) = message
         .strip_prefix("unknown field `")
         .or_else(|| message.strip_prefix("missing field `"))

@@ -7,7 +7,7 @@ use crate::notify::Notify;
 use crate::settings::{Listen, Resolved, Settings, Source};
 use crate::signals::{Signals, Wish};
 use crate::tls::Certificate;
-use crate::{Result, answers};
+use crate::{Error, Result, answers};
 use api::Fingerprint;
 use axum::middleware::{from_fn, from_fn_with_state};
 use hub::{CatalogLocation, Hub, HubConfig};
@@ -57,6 +57,7 @@ impl Service {
     ) -> Result<Service> {
         let signals = Signals::listen()?;
         let settings = resolved.settings;
+        settings.push.check()?;
         hub::make_private(&settings.state_dir)?;
         let claim = Claim::take(&settings.state_dir)?;
         let wants_tls = settings.listen.iter().any(|listen| matches!(listen, Listen::Https(_)));
@@ -87,10 +88,10 @@ impl Service {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(settings: &Settings) -> Result<()> {
-        match settings.tls_certificate {
-            Some(_) => Certificate::open(settings).map(drop),
-            None => Ok(()),
+        if settings.tls_certificate.is_some() {
+            Certificate::open(settings)?;
         }
+        settings.push.check().map_err(Error::Hub)
     }
 
     /// Where it listens, its own socket first.

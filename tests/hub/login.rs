@@ -221,6 +221,23 @@ fn a_login_that_is_not_needed_any_more_is_ended() {
     let again = with(&hub.site, &[("SENDENSE_PASSWORD", PASSWORD)], &format!("hub login {name}"));
     assert_eq!(again.code, 0, "{again:#?}");
     assert_eq!(logins(), 1);
+    // Whatever the environment says, its own token is what a profile gives back.
+    let other = [("SENDENSE_TOKEN", "sendense_other")];
+    assert_eq!(with(&hub.site, &other, "hub logout").code, 0);
+    assert_eq!(logins(), 0);
+    assert_eq!(with(&hub.site, &[("SENDENSE_PASSWORD", PASSWORD)], &format!("hub login {name}")).code, 0);
+    // A name that is another hub's from now on.
+    let next = Guarded::new(&[]);
+    let moved = format!(
+        "hub login {} --name {name} --user admin --fingerprint {}",
+        next.address(),
+        next.hub.fingerprint()
+    );
+    let moved = with(&hub.site, &[("SENDENSE_PASSWORD", PASSWORD)], &moved);
+    assert_eq!(moved.code, 0, "{moved:#?}");
+    assert_eq!(logins(), 0, "its login is ended where it was");
+    assert_eq!(hub.hub_login("admin", PASSWORD).code, 0);
+    let name = hub.site.bare_json("hub list")["current"].as_str().unwrap().to_owned();
     // Where there is no keyring to keep it, it is not kept at all.
     let nowhere = [("SENDENSE_PASSWORD", PASSWORD), ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/none")];
     let refused = with(&hub.site, &nowhere, &format!("hub login {name} --keep keyring"));

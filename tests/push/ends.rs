@@ -179,6 +179,24 @@ fn a_push_that_is_refused_leaves_the_disks_of_the_vm_as_they_are() {
     assert_eq!(ports_and_uris(&body["backup"]).len(), 2, "{body}");
     target.finish(&id(&body["backup"]));
     target.assert_given_back(&body["backup"]);
+    // Refused by the ports, given up, or cancelled: all of it leaves the disks as they are.
+    let busy = target.start("busy", "full", &[MIB, MIB, MIB, MIB], json!({}));
+    let (status, refused) = target.ask("POST", "/backups", Some(&request));
+    assert_eq!((status, &refused["code"]), (409, &json!("conflict")), "{refused}");
+    target.finish(&id(&busy));
+    let cancelled = target.start("web", "full", &[MIB], json!({}));
+    assert_eq!(target.ask("POST", &format!("/backups/{}/cancel", id(&cancelled)), None).0, 202);
+    assert_eq!(target.ended(&id(&cancelled))["status"], "cancelled");
+    let (_, web) = target.ask("GET", "/vms/web", None);
+    assert_eq!(web["vm"]["disks"].as_array().unwrap().len(), 2, "{web}");
+    let (status, body) = target.ask("POST", "/backups", Some(&again));
+    assert_eq!((status, ports_and_uris(&body["backup"]).len()), (202, 2), "{body}");
+    target.finish(&id(&body["backup"]));
+    // One that becomes a point has the disks that it has.
+    let fewer = target.start("web", "full", &[MIB], json!({}));
+    target.finish(&id(&fewer));
+    let (_, web) = target.ask("GET", "/vms/web", None);
+    assert_eq!(web["vm"]["disks"].as_array().unwrap().len(), 1, "{web}");
 }
 
 fn restarted(site: Site, ports: Ports) -> Target {

@@ -215,7 +215,8 @@ impl Job {
         if let Err(error) = row {
             tracing::error!(%error, id = %completed.id, "the point is complete, but its row is not; it will be");
         }
-        hub.note_capacities(&completed).await;
+        let pushed = self.push.is_some().then(|| self.accepted.vm.disks.clone());
+        hub.note_disks(&completed, pushed).await;
         Ok(completed)
     }
 

@@ -220,9 +220,6 @@ impl Hub {
         let accepted = self.accept(request, vm.vm().clone(), repository).await?;
         let record = first_record(request, &accepted, &name, id, now);
         let stored = serde_json::to_string(request).map_err(|error| Error::Internal(error.to_string()))?;
-        if let Wanted::Changed(changed) = &vm {
-            self.catalog().update_vm(changed).await?;
-        }
         self.catalog().insert_backup(&record, Some(&stored)).await?;
         Ok((record, accepted))
     }

@@ -12,6 +12,7 @@ use model::DiskIndex;
 use nbd::server::{Export, Exports, Listen, Peer, Refused, Server, ServerError, ServerOptions, ServerTls};
 use nbd::{Address, Tls, Uri};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -46,10 +47,7 @@ pub(super) fn serve(
 ) -> Result<(Server, PushTarget)> {
     let secret = !config.listen.is_loopback();
     let tls = match &config.tls {
-        Some(folder) => {
-            let loaded = ServerTls::load(folder, false);
-            Some(loaded.map_err(|error| Error::invalid("push.tls_certificates", error))?)
-        }
+        Some(folder) => Some(certificates(folder)?),
         None if secret => {
             let reason = format!(
                 "without TLS everybody who reaches {} could write backups: name certificates, or listen on loopback",
@@ -68,6 +66,14 @@ pub(super) fn serve(
     let host = config.host.clone().unwrap_or_else(|| config.listen.to_string());
     let uri = Uri::new(Address::Tcp { host, port }, name.clone(), scheme).to_string();
     Ok((server, PushTarget { disk: index, port, export_name: name, uri, secret }))
+}
+
+/// What exports show to their clients.
+///
+/// # Errors
+/// Where it can't be used.
+pub(crate) fn certificates(folder: &Path) -> Result<ServerTls> {
+    ServerTls::load(folder, false).map_err(|error| Error::invalid("push.tls_certificates", error))
 }
 
 /// The next port to try: so that one that was just given back is not at once somebody else's.

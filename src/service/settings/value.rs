@@ -103,14 +103,25 @@ pub(super) fn duration_up_to(value: &Value, longest: Duration, shown: &str) -> R
         Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Duration::from_secs),
         Value::String(text) => match text.trim().parse::<u64>() {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => {
+            Err(_) => days(text.trim()).or_else(|| {
                 text.trim().parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok())
-            }
+            }),
         },
         _ => None,
     };
     time.filter(|time| !time.is_zero() && *time <= longest)
-        .ok_or_else(|| format!("it must be a span of time up to {shown}, such as 90s, 5m or 1h30m"))
+        .ok_or_else(|| format!("it must be a span of time up to {shown}, such as 90s, 5m, 1h30m or 7d"))
+}
+
+/// Whole days or weeks, which a `SignedDuration` does not know: not all of them have 24 hours where clocks are changed, and
+/// here they do.
+fn days(text: &str) -> Option<Duration> {
+    let (number, seconds) = match (text.strip_suffix('d'), text.strip_suffix('w')) {
+        (Some(days), _) => (days, 86_400),
+        (None, Some(weeks)) => (weeks, 7 * 86_400),
+        (None, None) => return None,
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// As [`duration`] reads it.
@@ -172,16 +183,26 @@ mod tests {
 
     #[test]
     fn spans_of_time_are_read_as_they_are_shown() {
-        for (text, millis) in
-            [("90s", 90_000), ("5m", 300_000), ("1h30m", 5_400_000), ("7", 7000), ("250ms", 250)]
-        {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("7", 7000),
+            ("250ms", 250),
+            ("1d", 86_400_000),
+        ] {
             let time = duration(&Value::String(text.to_owned())).unwrap();
             assert_eq!(time, Duration::from_millis(millis), "{text}");
             assert_eq!(duration(&shown_duration(time)).unwrap(), time, "{text}");
         }
-        for text in ["", "0", "-5s", "soon", "2 weeks", "25h"] {
+        for text in ["", "0", "-5s", "soon", "2 weeks", "25h", "2d", "d", "-1d", "1w"] {
             assert!(duration(&Value::String(text.to_owned())).is_err(), "{text}");
         }
         assert!(duration(&Value::Integer(-1)).is_err());
+        let month = Duration::from_secs(30 * 86_400);
+        for (text, days) in [("7d", 7), ("1w", 7), ("30d", 30)] {
+            let time = duration_up_to(&Value::String(text.to_owned()), month, "30 days").unwrap();
+            assert_eq!(time, Duration::from_secs(days * 86_400), "{text}");
+        }
     }
 }
