@@ -43,13 +43,24 @@ const FULL: Least = Least { files: 440, xattrs: 60, others: 5 };
 /// Runs the script of the corpus in a folder.
 fn build(folder: &Path, name: &str) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/build.sh");
-    let done = Command::new(script).args(["make", name]).arg(folder).output().unwrap();
-    assert!(
-        done.status.success(),
-        "{name}: {}{}",
-        String::from_utf8_lossy(&done.stdout),
-        String::from_utf8_lossy(&done.stderr)
-    );
+    // Linux 6.18 can't always replay the fast commits that it has written itself ("JBD2: journal recovery failed"), and then there
+    // is nothing to compare with: another copy is taken.
+    let tries = if name == "ext4-fast-commit" { 5 } else { 1 };
+    for left in (0..tries).rev() {
+        let done = Command::new(script).args(["make", name]).arg(folder).output().unwrap();
+        if done.status.success() {
+            return;
+        }
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            left > 0 && said.contains("cannot mount"),
+            "{name}: {}{said}",
+            String::from_utf8_lossy(&done.stdout)
+        );
+        eprintln!("{name}: the kernel does not mount its own copy: once more");
+        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::create_dir(folder).unwrap();
+    }
 }
 
 /// What our program shows of a point: its listing, and what it extracted, both as entries.
