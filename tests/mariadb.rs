@@ -159,9 +159,19 @@ fn who_looks_after_a_hub_whose_server_is_gone_is_told_soon() {
     }
     let site = Site::new();
     let catalog = server.database();
-    let _hub = site.serve_with(&["--no-listen"], |hub| {
+    let hub = site.serve_with(&["--listen", "http://127.0.0.1:0"], |hub| {
         hub.env("SENDENSE_CATALOG", &catalog);
     });
+    let token = site.bare_ok("hub tokens create prometheus --role viewer --hub local").stdout;
+    let address = hub.address("http").to_owned();
+    // Over the network with a token, which stands in the catalog.
+    let scraped = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-w", "%{http_code}", "-H", &format!("Authorization: Bearer {}", token.trim())]);
+        curl.arg(format!("{address}/api/v1/metrics"));
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    };
+    assert!(scraped().ends_with("200"));
     assert_eq!(site.bare_json("hub status --hub local")["health"]["status"], "healthy");
     let metrics = || {
         let mut curl = Command::new("curl");
@@ -177,6 +187,8 @@ fn who_looks_after_a_hub_whose_server_is_gone_is_told_soon() {
     assert!(status.stdout.contains("does not work") && !status.stdout.contains("none yet"), "{status:#?}");
     assert!(status.stderr.contains("the catalog does not answer"), "{status:#?}");
     assert!(metrics().contains("sendense_catalog_up 0"));
+    let refused = scraped();
+    assert!(refused.contains("catalog_unavailable") && refused.ends_with("503"), "{refused}");
     let doctor = site.bare_run("doctor --hub local");
     assert_ne!(doctor.code, 0, "{doctor:#?}");
     assert!(

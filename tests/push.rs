@@ -167,6 +167,16 @@ fn convert(from: &Path, to: &str) {
 /// What is mounted there is not any more when this is dropped.
 struct Unmount(std::path::PathBuf);
 
+impl Unmount {
+    /// Neither images nor hashes are left there, finished or not.
+    fn assert_no_images(&self) {
+        let mut find = Command::new("find");
+        find.arg(&self.0).args(["-name", "*.qcow2*", "-o", "-name", "*.b3*"]);
+        let left = find.output().unwrap();
+        assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    }
+}
+
 impl Drop for Unmount {
     fn drop(&mut self) {
         Command::new("umount").arg("-l").arg(&self.0).status().ok();

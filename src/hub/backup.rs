@@ -18,6 +18,7 @@
 mod finish;
 mod parent;
 pub(crate) mod plan;
+mod report;
 mod run;
 mod start;
 

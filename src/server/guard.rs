@@ -131,15 +131,15 @@ async fn admit(
     params: &Params,
 ) -> Result<Option<Caller>, (Option<Caller>, Failure)> {
     let Some(least) = rule.least else { return Ok(None) };
-    let identified = match rule.path {
-        // Who looks after a hub does not wait for a catalog that is gone.
-        "/metrics" | "/doctor" => timeout(PATIENCE, identify(&state.hub, parts)).await.unwrap_or_else(|_| {
+    let identified = if rule.looks_after_the_hub() {
+        timeout(PATIENCE, identify(&state.hub, parts)).await.unwrap_or_else(|_| {
             let message = "the catalog does not answer, so it is not known who asks";
             Err(ApiError::new(ErrorCode::CatalogUnavailable, message)
                 .hint("look at the catalog's server; /health needs no credentials")
                 .into())
-        }),
-        _ => identify(&state.hub, parts).await,
+        })
+    } else {
+        identify(&state.hub, parts).await
     };
     let caller = identified.map_err(|failure| (None, failure))?;
     let refused = if caller.role < least {

@@ -192,12 +192,7 @@ fn a_repository_that_runs_full_is_what_the_agent_says() {
         // Both disks went to it, one met the end first: nothing is left of either.
         target.site.assert_nothing_left_over();
     }
-    let left = Command::new("find")
-        .arg(&small.0)
-        .args(["-name", "*.qcow2*", "-o", "-name", "*.b3*"])
-        .output()
-        .unwrap();
-    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    small.assert_no_images();
     // The same disks, where there is room.
     let made = pushed(&target, line);
     target.site.assert_point_equals(&id(&made), 1, &big);

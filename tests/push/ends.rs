@@ -268,10 +268,5 @@ fn a_repository_that_is_full_ends_it_and_the_client_hears_of_it() {
     let ended = target.ended(&id(&backup));
     assert_eq!((&ended["status"], &ended["error_code"]), (&json!("failed"), &json!("no_space")), "{ended}");
     target.assert_given_back(&backup);
-    let left = Command::new("find")
-        .arg(&small.0)
-        .args(["-name", "*.qcow2*", "-o", "-name", "*.b3*"])
-        .output()
-        .unwrap();
-    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    small.assert_no_images();
 }

@@ -3,20 +3,19 @@
 use super::finish::{self, Published};
 use super::parent::{self, Parent};
 use super::plan::{Choice, Plan};
+use super::report::Reporter;
 use super::start::Accepted;
 use crate::control::{Control, Stop};
 use crate::failure::{self, available};
 use crate::image::{self, Stored, What};
-use crate::jobs::{Bounds, Entry, Report, Told, persist, supervise};
+use crate::jobs::{Bounds, Entry, Report, persist, supervise};
 use crate::leases::Guard;
-use crate::meter::Meter;
 use crate::points::{OpenRepository, lineage_of, open_repository};
-use crate::push::{self, Receiving, Session};
-use crate::telemetry::{done_of, progress_of, raise};
+use crate::push::{self, Receiving};
+use crate::telemetry::{done_of, raise};
 use crate::{Error, Hub, Result, blocking};
 use api::{BackupPlan, JobView, PlannedDisk};
 use block::{BlockSource, Counters, Limiter};
-use catalog::Heard;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use model::{
@@ -27,8 +26,7 @@ use repository::{Bottom, ChainBaseline, DiskFiles};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// Bytes of manifest for each granule that may be stored.
@@ -36,9 +34,6 @@ const HASH_BYTES: u64 = 32;
 
 /// How long the end of a backup waits to hear what was told of it.
 const TOLD: Duration = Duration::from_secs(5);
-
-/// A longer time between two looks at a client than this: the hub itself was not there.
-const AWAY: Duration = Duration::from_secs(5);
 
 /// An accepted backup with everything that it holds.
 pub(super) struct Job {
@@ -490,124 +485,4 @@ pub(super) async fn rehearse(
         disks,
     };
     Ok((record, plan))
-}
-
-/// Tells how far a backup is.
-struct Reporter<'a> {
-    hub: &'a Hub,
-    view: &'a watch::Sender<JobView>,
-    control: &'a Control,
-    record: Backup,
-    counters: Vec<Arc<Counters>>,
-    meter: Meter,
-    /// What others say of it.
-    told: &'a Told,
-    /// Of a client that writes the disks.
-    session: Option<Arc<Session>>,
-    /// When it was looked for the last time.
-    listened: Instant,
-}
-
-impl<'a> Reporter<'a> {
-    fn new(hub: &'a Hub, record: &Backup, entry: &'a Entry, counters: Vec<Arc<Counters>>) -> Self {
-        Reporter {
-            hub,
-            view: &entry.view,
-            control: &entry.control,
-            told: &entry.told,
-            record: record.clone(),
-            counters,
-            meter: Meter::default(),
-            session: None,
-            listened: Instant::now(),
-        }
-    }
-
-    fn refresh(&mut self) {
-        for (on, counters) in self.record.disks.iter_mut().zip(&self.counters) {
-            let progress = counters.progress();
-            on.bytes_transferred = progress.stored;
-            on.bytes_processed = progress.processed.min(on.capacity_bytes);
-        }
-        let record = &mut self.record;
-        raise(record, &self.told.all());
-        if let Some(session) = &self.session {
-            raise(record, &session.told());
-        }
-        if record.phase == Phase::Transferring {
-            let now = Instant::now();
-            (record.transfer_speed_bps, record.eta_seconds) =
-                self.meter.note(now, record.bytes_processed, record.total_bytes);
-        }
-        record.last_telemetry_at = Some(Timestamp::now());
-        if let Some(session) = &self.session {
-            if let Some(pace) = session.pace() {
-                (record.transfer_speed_bps, record.eta_seconds) = pace;
-            }
-            record.last_telemetry_at = Some(session.last_sign());
-            let session = Arc::clone(session);
-            self.listen(&session);
-        }
-    }
-
-    /// Looks how long nothing was heard of the client. Time in which this process itself was not there (a stopped
-    /// process, a machine that slept) is no silence of the client's.
-    fn listen(&mut self, session: &Session) {
-        let gap = std::mem::replace(&mut self.listened, Instant::now()).elapsed();
-        if gap > AWAY {
-            session.life().excuse(gap);
-        }
-        let silent = session.silent();
-        let limits = self.hub.config().silence;
-        let status = if silent >= limits.stalled { Status::Stalled } else { Status::Running };
-        if status == Status::Stalled && self.record.status != status {
-            tracing::warn!(id = %self.record.id, seconds = silent.as_secs(), "nothing is heard of a client");
-        }
-        self.record.status = status;
-        for disk in &mut self.record.disks {
-            disk.status = status;
-        }
-        if silent >= limits.failed {
-            self.control.stop(Stop::Silent(silent.as_secs()));
-        }
-    }
-
-    /// Whether somebody wants the backup cancelled; an error where somebody has ended it.
-    fn heard(&self, heard: Heard) -> Result<bool> {
-        match heard.is_running() {
-            true => Ok(heard.cancel_requested),
-            false => Err(Error::Ended { id: self.record.id.to_string(), status: heard.status }),
-        }
-    }
-
-    fn into_record(mut self) -> Backup {
-        self.refresh();
-        self.record
-    }
-}
-
-impl Report for Reporter<'_> {
-    fn show(&mut self) {
-        self.refresh();
-        let now = JobView::from(&self.record);
-        // Of a client that does nothing there is nothing to tell.
-        self.view.send_if_modified(|before| {
-            let news = *before != now;
-            *before = now;
-            news
-        });
-    }
-
-    async fn write(&mut self) -> Result<bool> {
-        self.refresh();
-        let record = &self.record;
-        if record.status == Status::Stalled {
-            let heard = self.hub.catalog().record_silence(&record.id).await?;
-            return self.heard(heard);
-        }
-        let at = record.last_telemetry_at.unwrap_or_else(Timestamp::now);
-        let progress = progress_of(record, at);
-        let heard = self.hub.catalog().record_progress(&record.id, &progress).await?;
-        self.heard(heard)
-    }
 }
