@@ -1,10 +1,13 @@
 //! What clients may take: time, connections, requests, bytes; and what every answer carries.
 
+use super::guarded::with;
 use super::{curl, socket};
 use crate::harness::{MIB, Serving, Site, have};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A hub on plain HTTP, which makes hostile clients easy to write.
@@ -167,4 +170,60 @@ fn a_download_is_never_compressed_and_keeps_its_ranges() {
     assert_eq!((whole.header("content-encoding"), &whole.body[..]), (None, text.as_bytes()));
     let part = curl(&["--unix-socket", &own, "-H", "Accept-Encoding: gzip", "-r", "100-199"], &url);
     assert_eq!((part.status, &part.body[..]), (206, &text.as_bytes()[100..200]));
+}
+
+/// A way to a hub that drops its first connections, and says another version than the hub's. Counts the connections.
+fn relay(hub: &str, dropped: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (hub, taken) = (hub.to_owned(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&taken);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            if count.fetch_add(1, Ordering::SeqCst) < dropped {
+                continue;
+            }
+            let server = connect(&hub);
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut asks, &mut asked));
+            std::thread::spawn(move || answers(server, client));
+        }
+    });
+    (address, taken)
+}
+
+/// Passes on what a hub answers, as if it were of another version.
+fn answers(mut server: TcpStream, mut client: TcpStream) {
+    let (ours, theirs) = (env!("CARGO_PKG_VERSION"), OTHER_VERSION);
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = server.read(&mut bytes) {
+        let mut part = bytes[..length].to_vec();
+        let header = format!("x-sendense-version: {ours}").into_bytes();
+        if let Some(at) = part.windows(header.len()).position(|found| found.eq_ignore_ascii_case(&header)) {
+            part.splice(at..at + header.len(), format!("x-sendense-version: {theirs}").into_bytes());
+        }
+        if client.write_all(&part).is_err() {
+            return;
+        }
+    }
+}
+
+const OTHER_VERSION: &str = "99.1.2";
+
+#[test]
+fn what_only_asks_is_asked_again_and_another_version_is_told() {
+    let site = Site::new();
+    let (_hub, own) = plain(&site, &[]);
+    let (address, taken) = relay(&own, 2);
+    let run = site.bare_run(&format!("hub status --hub {address}"));
+    assert_eq!(run.code, 0, "{run:#?}");
+    assert!(taken.load(Ordering::SeqCst) > 2, "the first two were dropped");
+    let told = format!("is version {OTHER_VERSION}, this program is {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run.stderr.matches(&told).count(), 1, "{run:#?}");
+    // What may have been done is not done twice.
+    let (address, taken) = relay(&own, 1);
+    let password = [("SENDENSE_PASSWORD", "correct horse battery")];
+    let login = with(&site, &password, &format!("hub login {address} --user admin"));
+    login.failed_with(10, &["no hub answers"]);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
 }

@@ -197,3 +197,14 @@ fn a_repository_that_runs_full_is_what_the_agent_says() {
     let made = pushed(&target, line);
     target.site.assert_point_equals(&id(&made), 1, &big);
 }
+
+#[test]
+fn the_hub_is_told_every_five_seconds_how_far_it_is() {
+    let target = Target::new(2, &[]);
+    target.site.disk("slow.raw", 12 * MIB, 12, 1);
+    pushed(&target, "--vm slow --source {}/slow.raw --bandwidth 1M");
+    let log = std::fs::read_to_string(target.site.path("hub.log")).unwrap();
+    let told =
+        log.lines().filter(|line| line.contains("POST") && line.contains("/telemetry/backup/")).count();
+    assert!((2..=6).contains(&told), "{told}: {log}");
+}
